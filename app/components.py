@@ -1,0 +1,174 @@
+"""The page's own components: charts, the attention viewer, confidence bars and result cards.
+
+Each is a `gr.HTML` whose value is JSON and whose drawing is one file of assets/js. An update redraws in place,
+so nothing flickers and the zoom stays. Values carry strangers' words: the scripts write them with textContent only.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import gradio as gr
+import numpy as np
+import plotly.graph_objects as go
+from PIL import Image
+
+from app.theme import ASSETS, PLOTLY
+
+# One colour a class or method, in this order; each stands out from white and from the dark page by 3:1 at least.
+COLOURS: tuple[str, ...] = ("#0d9488", "#d97706", "#6366f1", "#db2777", "#65a30d", "#0284c7", "#dc2626", "#64748b")
+
+# The sentences of the attention viewer; a translation passes the same keys as `words`.
+ATTENTION_WORDS: dict[str, str] = {
+    "layer": "Layer {layer} of {layers}",
+    "head": "Head",
+    "mean": "Mean of all heads",
+    "max": "Strongest head, patch by patch",
+    "one": "Head {head}",
+    "opacity": "Overlay",
+    "smooth": "Smooth",
+    "scale": "Attention to one patch",
+    "patch": "Row {row}, column {column}: {share} of the attention",
+    "shares": "In layer {layer} {query} gives {prompts} of its attention to the {count} prompts, "
+              "{image} to the image, {rest} to {self}.",
+    "shares_max": "In layer {layer} head {head} looks most at the {count} prompts: "
+                  "{query} gives them {prompts} of its attention.",
+    "no_prompts": "There are no prompts in this layer: {query} gives {image} of its attention to the image, {rest} to {self}.",
+    "no_prompts_max": "There are no prompts in this layer. The picture shows, patch by patch, the head that looks there most.",
+    "mean of patches": "the mean of the patches",
+    "itself": "itself",
+    "others": "[CLS] and registers",
+    "prompts": "Attention to each prompt",
+    "prompt": "Prompt {prompt}",
+    "grid": "Share that goes to the prompts, by layer and head",
+    "cell": "Layer {layer}, head {head}: {share} to the prompts",
+}
+
+
+def plot(value: dict[str, Any] | None = None, *, label: str, empty: str = "Nothing to show yet.", height: int = 360,
+         **rest: Any) -> gr.HTML:
+    """A chart drawn by plotly.js in the browser. Value: what `figure` gives, or None for the sentence `empty`.
+
+    `label` is read to those who cannot see the picture and names its PNG; `height` is in pixels, unless the layout has
+    one. A click on a point triggers `select` with `evt._data` =
+    {"curve", "index", "customdata", "x", "y"} (`index` is [row, column] in a heat map). `rest` goes to `gr.HTML`.
+    """
+    script = f'<script src="gradio_api/file={PLOTLY.as_posix()}"></script>'
+    return _component("plot", value, label=label, empty=empty, height=height, min_height=height,
+                      colours=COLOURS, head=script, **rest)
+
+
+def figure(fig: go.Figure, thumbs: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The value of `plot` for a plotly figure, without plotly's own template: fonts and colours follow the page.
+
+    With `thumbs` (from `sprite`) a card with the picture appears beside a point whose customdata
+    begins with the number of its thumb; the card's text is the point's `hovertext`, else its `text`.
+    """
+    value = json.loads(fig.to_json())
+    value["layout"].pop("template", None)
+    return value | {"thumbs": thumbs} if thumbs else value
+
+
+def plain(text: object, limit: int = 40) -> str:
+    """Text as plotly shows it letter by letter, cut to `limit` letters.
+
+    Plotly reads a little HTML in titles, names, texts and categories, so strangers' words go there through this.
+    """
+    line = " ".join(str(text).split())
+    line = line if len(line) <= limit else line[:limit - 1] + "…"
+    return line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def attention_viewer(value: dict[str, Any] | None = None, *, empty: str = "Choose an image to see where the model looks.",
+                     words: dict[str, str] = ATTENTION_WORDS, **rest: Any) -> gr.HTML:
+    """Where a query looks, layer by layer and head by head, redrawn in the browser without a call to the server.
+
+    Value: what `attention_value` gives, or None for the sentence `empty`. `rest` goes to `gr.HTML`.
+    """
+    return _component("attention", value, empty=empty, words=words, **rest)
+
+
+def bars(value: dict[str, Any] | None = None, *, empty: str = "No prediction yet.", **rest: Any) -> gr.HTML:
+    """Confidence of one or more methods, class by class; each method's top class is bold.
+
+    Value: {"columns": ["Linear probe", "VPT-deep"], "rows": [{"label": "cat", "values": [0.2, 0.9]}, ...]} with shares
+    from 0 to 1, one for each column; None shows the sentence `empty`. `rest` goes to `gr.HTML`.
+    """
+    return _component("bars", value, empty=empty, **rest)
+
+
+def stat_cards(value: list[dict[str, str]] | None = None, *, empty: str = "No result yet.", **rest: Any) -> gr.HTML:
+    """Result cards in a row that wraps.
+
+    Value: [{"title": "VPT-deep", "big": "93 %", "small": "14 of 15", "note": "a sentence", "tone": "good"}, ...];
+    every text but `title` and `big` may be missing, `tone` is "", "accent", "good" or "warn". None shows the
+    sentence `empty`. `rest` goes to `gr.HTML`.
+    """
+    return _component("cards", value, empty=empty, **rest)
+
+
+def texts(component: gr.HTML, **new: Any) -> gr.HTML:
+    """The update that gives a component other texts: `label`, `empty`, `words`. Return it for the component.
+
+    Gradio replaces all of a component's own properties at once, so the others are sent along.
+    """
+    return gr.HTML(**(component.props | new))
+
+
+def _component(name: str, value: Any, *, elem_classes: Sequence[str] = (), **rest: Any) -> gr.HTML:
+    """The template is empty for good: assets/js/<name>.js builds the elements once, so Gradio never replaces them."""
+    script = (ASSETS / "js" / f"{name}.js").read_text(encoding="utf-8")
+    return gr.HTML(value, html_template="<div></div>", js_on_load=script, apply_default_css=False,
+                   elem_classes=["vpt", f"vpt-is-{name}", *elem_classes], **rest)
+
+
+def data_uri(pixels: np.ndarray, quality: int = 85) -> str:
+    """A WebP picture of uint8 pixels (H, W, 3) that fits into a value."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "WEBP", quality=quality)
+    return f"data:image/webp;base64,{_base64(buffer.getvalue())}"
+
+
+def sprite(pixels: np.ndarray, size: int = 64) -> dict[str, Any]:
+    """One sheet of thumbs, `size` pixels a side, row by row, of square images uint8 (N, S, S, 3), N at least 1.
+
+    Gives {"src": data URI, "size": pixels, "columns": thumbs in a row}, the `thumbs` of `figure`.
+    """
+    columns = math.ceil(math.sqrt(len(pixels)))
+    rows = math.ceil(len(pixels) / columns)
+    sheet = Image.new("RGB", (columns * size, rows * size))
+    for i, image in enumerate(pixels):
+        thumb = Image.fromarray(image).resize((size, size), Image.Resampling.LANCZOS)
+        sheet.paste(thumb, (i % columns * size, i // columns * size))
+    return {"src": data_uri(np.asarray(sheet), quality=75), "size": size, "columns": columns}
+
+
+def attention_value(image: np.ndarray, patches: np.ndarray, to_prompts: list[np.ndarray], to_self: np.ndarray,
+                    query: str = "[CLS]", title: str = "") -> dict[str, Any]:
+    """The value of `attention_viewer`: image uint8 (S, S, 3), what the query gives to patches (L, H, gh, gw), in each
+    layer to its prompts, L arrays (H, p), and to itself and the other tokens (L, H). In a layer and head these sum to 1.
+    """
+    layers, heads, rows, columns = patches.shape
+    prompts = [shares.shape[1] for shares in to_prompts]
+    padded = np.zeros((layers, heads, max(prompts)))
+    for row, shares in zip(padded, to_prompts, strict=True):
+        row[:, :shares.shape[1]] = shares
+    return {
+        "image": data_uri(image), "grid": [rows, columns], "layers": layers, "heads": heads, "prompts": prompts,
+        "patches": _halves(patches), "to_prompts": _halves(padded), "to_self": _halves(to_self),
+        "query": query, "title": title,
+    }
+
+
+def _halves(numbers: np.ndarray) -> str:
+    """Little-endian float16, row by row, in base64: a sixth of the same numbers in JSON."""
+    return _base64(np.ascontiguousarray(numbers, dtype="<f2").tobytes())
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")

@@ -1,0 +1,173 @@
+"""The command line: `python -m vpt_core`. Each command imports what it needs, so that `check` starts without torch."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from vpt_core import __version__
+from vpt_core.errors import UserError
+from vpt_core.options import Option, flag, options_of
+from vpt_core.spec import Spec
+
+TABLES = ("tasks", "methods", "backbones")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; the exit code is 0, or 2 when what was asked cannot be done."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    args = _parser(arguments[:1] == ["tune"]).parse_args(arguments)
+    try:
+        return args.run(args)
+    except UserError as error:
+        print(f"vpt_core: {error}", file=sys.stderr)
+        return 2
+
+
+def list_(args: argparse.Namespace) -> int:
+    print("\n".join(_table(args.what)))
+    return 0
+
+
+def check(args: argparse.Namespace) -> int:
+    from vpt_core.tasks import import_task
+
+    try:
+        report = import_task(Path(args.source)).report
+    except UserError as refusal:
+        if not args.json:
+            raise
+        print(json.dumps({"accepted": False, "refusal": str(refusal)}, ensure_ascii=False, indent=1))
+        return 2
+    print(json.dumps({"accepted": True, **report.to_json()}, ensure_ascii=False, indent=1) if args.json else report.text())
+    return 0
+
+
+def tune(args: argparse.Namespace) -> int:
+    from vpt_core.runs import execute, new_run
+
+    values = {name: getattr(args, name) for name in options_of(Spec)}
+    given = {name: getattr(args, name) for name in _method_options() if getattr(args, name) is not None}
+    run = new_run(Spec(**values, options=given), Path(args.runs))
+    stopped: list[int] = []
+
+    def stop_once(number: int, _: Any) -> None:
+        if stopped:
+            raise KeyboardInterrupt
+        stopped.append(number)
+        print("Stopping after this batch; the best epoch is kept.", flush=True)
+
+    before = signal.signal(signal.SIGINT, stop_once)
+    try:
+        _tell(execute(run, lambda: bool(stopped)))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    status = run.status
+    if status["reason"]:
+        print(status["reason"])
+    print(f"Test: {run.test}. Learned {status['trained']:,} numbers, {status['file_bytes'] / 1000:.0f} kB.")
+    print(run.folder)
+    return 0
+
+
+def _tell(records: Iterable[Any]) -> None:
+    from vpt_core.train import Epoch, Step
+
+    said = None
+    for record in records:
+        if isinstance(record, Epoch):
+            val = "" if record.val_accuracy is None else f"  val {record.val_correct} of {record.val_total} ({record.val_accuracy:.1%})"
+            star = "  *" if record.best else ""
+            print(f"epoch {record.epoch}/{record.epochs}  loss {record.loss:.4f}{val}  {record.seconds:.1f} s{star}", flush=True)
+        elif not isinstance(record, Step) and record.text != said:
+            said = record.text
+            print(f"{said} ...", flush=True)
+
+
+def show(args: argparse.Namespace) -> int:
+    from vpt_core.runs import Run
+
+    folder = Path(args.folder)
+    if not (folder / "spec.json").is_file():
+        raise UserError(f"{args.folder!r} is not the folder of a run: it has no spec.json.")
+    run = Run(folder)
+    if args.json:
+        print(json.dumps({"spec": run.spec.to_json(), "status": run.status}, ensure_ascii=False, indent=1))
+        return 0
+    print(f"{run.title} on {run.spec.task}, {run.status['state']}. {run.status['reason']}".strip())
+    for name, value in {**run.spec.to_json(), **run.spec.options}.items():
+        print(f"  {name:13} {value}")
+    if run.finished:
+        print(f"Test: {run.test}")
+    return 0
+
+
+def predict(args: argparse.Namespace) -> int:
+    from vpt_core.prompt_file import load_prompt
+
+    path = Path(args.run_folder)
+    classifier = load_prompt(path / "tuned.safetensors" if path.is_dir() else path)
+    for image, row in zip(args.images, classifier.predict(args.images), strict=True):
+        ranked = sorted(zip(classifier.classes, row, strict=True), key=lambda pair: -pair[1])[:3]
+        print(f"{image}: " + ", ".join(f"{name} {share:.1%}" for name, share in ranked))
+    return 0
+
+
+def _table(what: str) -> dict[str, Any]:
+    import vpt_core
+
+    return getattr(vpt_core, what.upper())
+
+
+def _method_options() -> dict[str, tuple[Option, Any]]:
+    """Options of all methods by name; where methods share a name, the first one's words stand for both."""
+    found: dict[str, tuple[Option, Any]] = {}
+    for method in _table("methods").values():
+        for name, pair in options_of(method.Options).items():
+            found.setdefault(name, pair)
+    return found
+
+
+def _parser(with_methods: bool) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m vpt_core", description="Visual prompt tuning of frozen vision transformers.")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_command(commands, "list", list_, "names of what can be chosen, one a line").add_argument("what", choices=TABLES)
+    checking = _add_command(commands, "check", check, "read a data set and report on it; exit code 2 when it is refused")
+    checking.add_argument("source", metavar="FILE_OR_FOLDER")
+    checking.add_argument("--json", action="store_true", help="the report as JSON")
+    tuning = _add_command(
+        commands, "tune", tune, "tune a method on a task; prints the run's folder last; Ctrl-C keeps the best"
+    )
+    tuning.add_argument("--runs", default="runs", metavar="FOLDER", help="where run folders are kept (default: runs)")
+    if with_methods:  # the methods' flags need the methods, and these need torch
+        _add_options(tuning, options_of(Spec), defaults=True)
+        _add_options(tuning, _method_options(), defaults=False)
+    showing = _add_command(commands, "show", show, "what was asked of a run and what came out")
+    showing.add_argument("folder", metavar="RUN")
+    showing.add_argument("--json", action="store_true")
+    predicting = _add_command(commands, "predict", predict, "classify images with a run or a prompt file")
+    predicting.add_argument("run_folder", metavar="RUN", help="a run's folder or a prompt file")
+    predicting.add_argument("images", metavar="IMAGE", nargs="+")
+    return parser
+
+
+def _add_command(commands: Any, name: str, run: Callable[[argparse.Namespace], int], help: str) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=help, description=help)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _add_options(parser: argparse.ArgumentParser, options: dict[str, tuple[Option, Any]], defaults: bool) -> None:
+    for name, (opt, default) in options.items():
+        shown = f"{opt.help} (default: {default})" if defaults else opt.help
+        parser.add_argument(flag(name), type=type(default), default=default if defaults else None, help=shown.replace("%", "%%"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,63 @@
+"""The base method. It is the linear probe; every other method says only how it differs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from vpt_core.backbones import Backbone
+from vpt_core.errors import UserError
+from vpt_core.options import check
+
+Stage = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of a method: subclasses add fields made by `vpt_core.options.option`."""
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+class Linear(nn.Module):
+    """Linear probe: the backbone is frozen and only the head learns.
+
+    A method is a module that holds what it learns besides the head, and says
+
+    * `cut`: how many leading stages training never changes. Their outputs are computed once and cached;
+    * `before(i, x)`: what happens to the tokens before stage i;
+    * `stages`: the stages that run, the backbone's own unless a method replaces some.
+
+    `generator` seeds first weights and dropout, so that a run depends on its seed alone and not on its neighbours.
+    """
+
+    name: ClassVar[str] = "linear"
+    title: ClassVar[str] = "Linear probe"
+    about: ClassVar[str] = "Only a linear classifier on the frozen features learns: the yardstick for everything else."
+    Options: ClassVar[type[Options]] = Options
+
+    def __init__(self, backbone: Backbone, options: Options, generator: torch.Generator) -> None:
+        super().__init__()
+        self.options = options
+        self.generator = generator
+        self.stages: list[Stage] = list(backbone.stages)
+        self.cut = len(self.stages)
+
+    def before(self, i: int, x: Tensor) -> Tensor:
+        """Tokens (B, N, d) as they enter stage i, given what stage i - 1 put out."""
+        return x
+
+    @classmethod
+    def read_options(cls, given: dict[str, Any]) -> Options:
+        """The method's options from a dict. Raises `UserError` for unknown names and bad values."""
+        known = cls.Options.__dataclass_fields__
+        for name in given:
+            if name not in known:
+                takes = f"it takes {', '.join(known)}" if known else "it has no options"
+                raise UserError(f"{cls.title} ({cls.name}) has no option {name!r}; {takes}.")
+        return cls.Options(**given)

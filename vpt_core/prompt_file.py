@@ -1,0 +1,140 @@
+"""The prompt file: what a run learned, in one safetensors file that describes itself."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from vpt_core.backbones import Backbone, load_backbone, to_pixels
+from vpt_core.embed import EVAL_BATCH
+from vpt_core.errors import UserError
+from vpt_core.metrics import softmax
+from vpt_core.model import Model
+from vpt_core.tasks import STORE_SIZE, load_image, resize
+
+FORMAT = 1
+MAX_BYTES = 512 * 1024**2
+_KEY = "visual_prompt_tuning"
+
+
+@dataclass(frozen=True)
+class About:
+    """What a prompt file says of itself."""
+
+    backbone: str
+    weights_hash: str
+    method: str
+    options: dict[str, Any]
+    classes: list[str]
+    image_size: int
+    task: str
+    seed: int
+    library: str
+    metrics: dict[str, Any] = field(default_factory=dict)
+    format: int = FORMAT
+
+
+class Classifier:
+    """A frozen backbone with one prompt file on it."""
+
+    def __init__(self, model: Model, about: About) -> None:
+        self.model = model.eval()
+        self.about = about
+        self.classes = tuple(about.classes)
+
+    @torch.no_grad()
+    def logits(self, pixels: np.ndarray) -> np.ndarray:
+        """Logits (N, classes) float32 of square uint8 images (N, S, S, 3), brought to the model's image size."""
+        pixels = resize(pixels, self.about.image_size)
+        parts = [self.model(to_pixels(pixels[i : i + EVAL_BATCH])).numpy() for i in range(0, len(pixels), EVAL_BATCH)]
+        return np.concatenate(parts) if parts else np.empty((0, len(self.classes)), np.float32)
+
+    def predict(self, images: list[str | Path | bytes]) -> np.ndarray:
+        """Probabilities (N, classes) of image files or their bytes. Raises `UserError` for what is not an image."""
+        pixels = [load_image(image if isinstance(image, bytes) else Path(image)) for image in images]
+        return softmax(self.logits(np.stack(pixels) if pixels else np.empty((0, STORE_SIZE, STORE_SIZE, 3), np.uint8)))
+
+
+def save_prompt(path: Path, model: Model, about: About) -> None:
+    """Write what `model` learned and `about` to `path`, whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    save_file({name: t.detach().contiguous() for name, t in model.state_dict().items()}, part, metadata={_KEY: json.dumps(asdict(about))})
+    os.replace(part, path)
+
+
+def load_prompt(path: str | Path, backbone: Backbone | None = None) -> Classifier:
+    """The classifier in a prompt file, on `backbone` or on the shared frozen copy of the one it was tuned on.
+
+    Raises `UserError` when the file is damaged, too large, not a prompt file, or made for other weights.
+    """
+    path = Path(path)
+    about, tensors = _read(path)
+    backbone = backbone or load_backbone(about.backbone)
+    if backbone.weights_hash != about.weights_hash:
+        raise UserError(
+            f"{path.name} was tuned on other weights of {about.backbone} (hash {about.weights_hash[:12]}, here {backbone.weights_hash[:12]}). "
+            "Load the backbone it was tuned on."
+        )
+    backbone.check_size(about.image_size)
+    model = Model(backbone, about.method, about.options, len(about.classes), about.seed)
+    _fit_or_refuse(path.name, model, tensors)
+    model.load_state_dict(tensors)
+    return Classifier(model, about)
+
+
+def _read(path: Path) -> tuple[About, dict[str, torch.Tensor]]:
+    if not path.is_file():
+        raise UserError(f"There is no file {path.name!r} here.")
+    if path.stat().st_size > MAX_BYTES:
+        raise UserError(f"{path.name} has {path.stat().st_size / 1e6:.0f} MB; a prompt file has {MAX_BYTES / 1e6:.0f} MB at most.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get(_KEY)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (safe_open is no dict)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise UserError(f"{path.name} is not a valid safetensors file ({error}).") from error
+    if text is None:
+        raise UserError(f"{path.name} is a safetensors file, but not a prompt file: it does not say what it was tuned on.")
+    return _about(path.name, text), tensors
+
+
+def _about(name: str, text: str) -> About:
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{name} has a description that cannot be read ({error}).") from error
+    types = {"str": str, "int": int, "dict[str, Any]": dict, "list[str]": list}
+    wanted = {f.name: types[str(f.type)] for f in fields(About)}
+    if not isinstance(data, dict) or set(data) != set(wanted):
+        raise UserError(f"{name} has a description that is not a prompt file's: it needs {', '.join(wanted)}.")
+    for key, kind in wanted.items():
+        if type(data[key]) is not kind:
+            raise UserError(f"{name} describes {key} as {str(data[key])[:80]!r}; it has to be of type {kind.__name__}.")
+    if data["format"] != FORMAT:
+        raise UserError(f"{name} has format {data['format']}; this version reads format {FORMAT}.")
+    if len(data["classes"]) < 2 or not all(isinstance(c, str) for c in data["classes"]):
+        raise UserError(f"{name} has to name two classes or more.")
+    if not 1 <= data["image_size"] <= 4096 or not 0 <= data["seed"] < 2**31:
+        raise UserError(f"{name} has an image size of {data['image_size']} and a seed of {data['seed']}; one is out of range.")
+    return About(**data)
+
+
+def _fit_or_refuse(name: str, model: Model, tensors: dict[str, torch.Tensor]) -> None:
+    wanted = model.state_dict()
+    if set(wanted) != set(tensors):
+        raise UserError(f"{name} holds {', '.join(sorted(tensors)) or 'nothing'}; {model.method.title} needs {', '.join(sorted(wanted))}.")
+    for key, tensor in tensors.items():
+        if tensor.shape != wanted[key].shape or tensor.dtype != wanted[key].dtype:
+            raise UserError(
+                f"{name} holds {key} as {tensor.dtype} {tuple(tensor.shape)}; this model needs {wanted[key].dtype} {tuple(wanted[key].shape)}."
+            )
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise UserError(f"{name} holds numbers in {key} that are not finite; it cannot be used.")

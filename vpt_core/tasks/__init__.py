@@ -1,0 +1,51 @@
+"""Tasks: named classes with images. Built-in ones, saved ones, and any folder or zip of class folders."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from vpt_core.errors import UserError
+from vpt_core.tasks.builtin import TASKS
+from vpt_core.tasks.images import STORE_SIZE, load_image, resize
+from vpt_core.tasks.importer import import_task
+from vpt_core.tasks.limits import LIMITS, PAGE_LIMITS, Limits
+from vpt_core.tasks.report import Report
+from vpt_core.tasks.splits import Splits
+from vpt_core.tasks.store import RECORD
+from vpt_core.tasks.task import Task
+
+__all__ = [
+    "LIMITS",
+    "PAGE_LIMITS",
+    "STORE_SIZE",
+    "TASKS",
+    "Limits",
+    "Report",
+    "Splits",
+    "Task",
+    "import_task",
+    "load_image",
+    "load_task",
+    "resize",
+]
+
+
+def load_task(source: str) -> Task:
+    """The task that `source` names, under that name.
+
+    `source`: a built-in task, a folder that `Task.save` wrote, or a folder or zip of class folders. A built-in name goes
+    first; write ./stamps for a folder of that name. A server must not pass on a visitor's text: it can name any path.
+    Raises `UserError` when it is none of these.
+    """
+    if source in TASKS:
+        return TASKS[source].load()
+    path = Path(source)
+    if (path / RECORD).is_file():
+        return replace(Task.load(path), name=source)
+    if path.exists():
+        return import_task(path, name=source)
+    raise UserError(
+        f"There is no task {source!r}. Give a built-in one ({', '.join(TASKS)}), "
+        "a saved task, or a folder or zip that holds a folder of images for each class."
+    )

@@ -1,0 +1,119 @@
+"""Training: one generator of records."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional as F
+
+from vpt_core.embed import Feed, drain, features_and_logits
+from vpt_core.errors import UserError
+from vpt_core.metrics import Score
+from vpt_core.model import Model
+from vpt_core.spec import Spec
+
+
+@dataclass(frozen=True)
+class Step:
+    """One batch was learned from."""
+
+    epoch: int
+    step: int  # of all steps, from 1
+    steps: int
+    loss: float
+    seconds: float  # since training began
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One pass over the training images ended. `loss` is their mean; without validation images `val_*` are None."""
+
+    epoch: int
+    epochs: int
+    loss: float
+    val_loss: float | None
+    val_correct: int | None
+    val_total: int
+    lr: float
+    seconds: float
+    best: bool  # the best so far by validation accuracy, then validation loss; without validation images the last
+
+    @property
+    def val_accuracy(self) -> float | None:
+        return Score(self.val_correct, self.val_total).accuracy if self.val_correct is not None else None
+
+
+class Diverged(UserError):
+    """The loss is not a finite number any more."""
+
+
+def learning_rate(spec: Spec, step: int, steps: int) -> float:
+    """Linear warm-up over `spec.warmup` of the steps, then a cosine to 0; `step` counts from 0."""
+    warm = int(spec.warmup * steps)
+    if step < warm:
+        return spec.lr * (step + 1) / warm
+    return spec.lr * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+
+
+def fit(model: Model, train: Feed, val: Feed, spec: Spec, stop: Callable[[], bool] = lambda: False) -> Iterator[Step | Epoch]:
+    """Train `model` in place; yield a `Step` a batch and an `Epoch` an epoch. AdamW on the cross-entropy.
+
+    `stop` is asked after each batch. However it ends (all epochs, `stop`, the generator closed, divergence), the model is
+    left with the best epoch's parameters; before a first epoch has ended, with the current ones.
+    Raises `Diverged` when the loss is not finite.
+    """
+    steps_an_epoch = math.ceil(len(train) / spec.batch_size)
+    steps = spec.epochs * steps_an_epoch
+    optimizer = torch.optim.AdamW(model.parameters(), lr=spec.lr, weight_decay=spec.weight_decay)
+    order = torch.Generator().manual_seed(spec.seed)
+    best, best_key, began = None, None, time.perf_counter()
+    try:
+        for epoch in range(1, spec.epochs + 1):
+            total = 0.0
+            for k, index in enumerate(torch.randperm(len(train), generator=order).split(spec.batch_size)):
+                done = (epoch - 1) * steps_an_epoch + k
+                rate = learning_rate(spec, done, steps)
+                loss = _learn(model, optimizer, rate, train, index)
+                if not math.isfinite(loss):
+                    raise Diverged(
+                        f"The loss became {loss} in epoch {epoch}, step {k + 1} of {steps_an_epoch}. "
+                        f"Try a learning rate 10 times smaller: {spec.lr / 10:g} instead of {spec.lr:g}."
+                    )
+                total += loss * len(index)
+                yield Step(epoch, done + 1, steps, loss, time.perf_counter() - began)
+                if stop():
+                    return
+            val_loss, correct = _validate(model, val)
+            key = (correct, -val_loss) if len(val) else (epoch,)
+            improved = best_key is None or key > best_key
+            if improved:
+                best_key, best = key, {name: t.detach().clone() for name, t in model.state_dict().items()}
+            seconds = time.perf_counter() - began
+            yield Epoch(epoch, spec.epochs, total / len(train), val_loss, correct, len(val), rate, seconds, improved)
+    finally:
+        if best is not None:
+            model.load_state_dict(best)
+        model.eval()
+
+
+def _learn(model: Model, optimizer: torch.optim.Optimizer, rate: float, data: Feed, index: torch.Tensor) -> float:
+    model.train()
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    x, labels = data.batch(index)
+    loss = F.cross_entropy(model(x, data.start), labels)
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
+def _validate(model: Model, val: Feed) -> tuple[float | None, int | None]:
+    if not len(val):
+        return None, None
+    _, logits = drain(features_and_logits(model, val))
+    return F.cross_entropy(logits, val.labels).item(), int((logits.argmax(1) == val.labels).sum())
