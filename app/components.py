@@ -59,7 +59,7 @@ def plot(value: dict[str, Any] | None = None, *, label: str, empty: str = "Nothi
     {"curve", "index", "customdata", "x", "y"} (`index` is [row, column] in a heat map). `rest` goes to `gr.HTML`.
     """
     script = f'<script src="gradio_api/file={PLOTLY.as_posix()}"></script>'
-    return _component("plot", value, label=label, empty=empty, height=height, min_height=height,
+    return component("plot", value, label=label, empty=empty, height=height, min_height=height,
                       colours=COLOURS, head=script, **rest)
 
 
@@ -90,7 +90,7 @@ def attention_viewer(value: dict[str, Any] | None = None, *, empty: str = "Choos
 
     Value: what `attention_value` gives, or None for the sentence `empty`. `rest` goes to `gr.HTML`.
     """
-    return _component("attention", value, empty=empty, words=words, **rest)
+    return component("attention", value, empty=empty, words=words, **rest)
 
 
 def bars(value: dict[str, Any] | None = None, *, empty: str = "No prediction yet.", **rest: Any) -> gr.HTML:
@@ -99,7 +99,7 @@ def bars(value: dict[str, Any] | None = None, *, empty: str = "No prediction yet
     Value: {"columns": ["Linear probe", "VPT-deep"], "rows": [{"label": "cat", "values": [0.2, 0.9]}, ...]} with shares
     from 0 to 1, one for each column; None shows the sentence `empty`. `rest` goes to `gr.HTML`.
     """
-    return _component("bars", value, empty=empty, **rest)
+    return component("bars", value, empty=empty, **rest)
 
 
 def stat_cards(value: list[dict[str, str]] | None = None, *, empty: str = "No result yet.", **rest: Any) -> gr.HTML:
@@ -109,7 +109,16 @@ def stat_cards(value: list[dict[str, str]] | None = None, *, empty: str = "No re
     every text but `title` and `big` may be missing, `tone` is "", "accent", "good" or "warn". None shows the
     sentence `empty`. `rest` goes to `gr.HTML`.
     """
-    return _component("cards", value, empty=empty, **rest)
+    return component("cards", value, empty=empty, **rest)
+
+
+def progress_bar(*, empty: str, **rest: Any) -> gr.HTML:
+    """One line on what is going on and a bar.
+
+    Value: {"text", "done", "total", "tone"}: total 0 is a bar without an end, done None no bar; `tone` is "" or "warn".
+    None shows the sentence `empty`. `rest` goes to `gr.HTML`.
+    """
+    return component("progress", None, empty=empty, **rest)
 
 
 def texts(component: gr.HTML, **new: Any) -> gr.HTML:
@@ -120,7 +129,7 @@ def texts(component: gr.HTML, **new: Any) -> gr.HTML:
     return gr.HTML(**(component.props | new))
 
 
-def _component(name: str, value: Any, *, elem_classes: Sequence[str] = (), **rest: Any) -> gr.HTML:
+def component(name: str, value: Any, *, elem_classes: Sequence[str] = (), **rest: Any) -> gr.HTML:
     """The template is empty for good: assets/js/<name>.js builds the elements once, so Gradio never replaces them."""
     script = (ASSETS / "js" / f"{name}.js").read_text(encoding="utf-8")
     return gr.HTML(value, html_template="<div></div>", js_on_load=script, apply_default_css=False,

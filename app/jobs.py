@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vpt_core.errors import UserError
-from vpt_core.runs import Phase, Record, Run, Spec, execute, new_run
+from vpt_core.execute import Phase, Record, execute
+from vpt_core.runs import Run, new_run
+from vpt_core.spec import Spec
 from vpt_core.train import Step
 
 log = logging.getLogger(__name__)
@@ -90,3 +92,7 @@ class Jobs:
                 job.state, job.message = "stopped", run.status["reason"] or "Stopped; what finished before is kept."
                 return
         job.state = "done"
+
+
+JOBS = Jobs()
+"""The line of this process."""

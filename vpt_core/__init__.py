@@ -4,6 +4,7 @@
     tune            do it: a generator-free shortcut that returns the finished Run
     Run, list_runs  what happened, read from a folder
     load_task       a built-in task, a folder or a zip of class folders
+    Task            named classes and the pixels, labels and splits of their images
     load_backbone   a frozen backbone as a list of stages
     Model           backbone + method + head, a torch module
     load_prompt     a classifier from a prompt file
@@ -19,7 +20,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "Spec": "spec",
-    "tune": "runs",
+    "tune": "execute",
     "Run": "runs",
     "list_runs": "runs",
     "load_task": "tasks",

@@ -6,6 +6,7 @@ import argparse
 import json
 import signal
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -42,18 +43,28 @@ def check(args: argparse.Namespace) -> int:
     except UserError as refusal:
         if not args.json:
             raise
-        print(json.dumps({"accepted": False, "refusal": str(refusal)}, ensure_ascii=False, indent=1))
+        _print_json({"accepted": False, "refusal": str(refusal)})
         return 2
-    print(json.dumps({"accepted": True, **report.to_json()}, ensure_ascii=False, indent=1) if args.json else report.text())
+    if args.json:
+        splits: Counter[str] = Counter()
+        for counts in report.classes.values():
+            splits.update(counts)
+        given = {name: number for name, number in splits.items() if name}
+        _print_json({"accepted": True, "images": report.images, "splits": given, **report.to_json()})
+    else:
+        print(report.text())
     return 0
 
 
 def tune(args: argparse.Namespace) -> int:
-    from vpt_core.runs import execute, new_run
+    from vpt_core.execute import execute
+    from vpt_core.runs import new_run
 
-    values = {name: getattr(args, name) for name in options_of(Spec)}
-    given = {name: getattr(args, name) for name in _method_options() if getattr(args, name) is not None}
-    run = new_run(Spec(**values, options=given), Path(args.runs))
+    given = {name: value for name, value in vars(args).items() if value is not None}
+    asked = {name: given[name] for name in options_of(Spec) if name in given}
+    options = {name: given[name] for name in _method_options() if name in given}
+    method = _table("methods")[asked.get("method", Spec.method)]
+    run = new_run(Spec(**method.recipe | asked, options=options), Path(args.runs))
     stopped: list[int] = []
 
     def stop_once(number: int, _: Any) -> None:
@@ -97,7 +108,7 @@ def show(args: argparse.Namespace) -> int:
         raise UserError(f"{args.folder!r} is not the folder of a run: it has no spec.json.")
     run = Run(folder)
     if args.json:
-        print(json.dumps({"spec": run.spec.to_json(), "status": run.status}, ensure_ascii=False, indent=1))
+        _print_json({"spec": run.spec.to_json(), "status": run.status})
         return 0
     print(f"{run.title} on {run.spec.task}, {run.status['state']}. {run.status['reason']}".strip())
     for name, value in {**run.spec.to_json(), **run.spec.options}.items():
@@ -118,6 +129,10 @@ def predict(args: argparse.Namespace) -> int:
     return 0
 
 
+def _print_json(data: dict[str, Any]) -> None:
+    print(json.dumps(data, ensure_ascii=False, indent=1))
+
+
 def _table(what: str) -> dict[str, Any]:
     import vpt_core
 
@@ -125,12 +140,8 @@ def _table(what: str) -> dict[str, Any]:
 
 
 def _method_options() -> dict[str, tuple[Option, Any]]:
-    """Options of all methods by name; where methods share a name, the first one's words stand for both."""
-    found: dict[str, tuple[Option, Any]] = {}
-    for method in _table("methods").values():
-        for name, pair in options_of(method.Options).items():
-            found.setdefault(name, pair)
-    return found
+    """Options of all methods by name. Where methods share a name, the last one's words stand for all."""
+    return {name: pair for method in _table("methods").values() for name, pair in options_of(method.Options).items()}
 
 
 def _parser(with_methods: bool) -> argparse.ArgumentParser:
@@ -146,8 +157,10 @@ def _parser(with_methods: bool) -> argparse.ArgumentParser:
     )
     tuning.add_argument("--runs", default="runs", metavar="FOLDER", help="where run folders are kept (default: runs)")
     if with_methods:  # the methods' flags need the methods, and these need torch
-        _add_options(tuning, options_of(Spec), defaults=True)
-        _add_options(tuning, _method_options(), defaults=False)
+        methods = _table("methods").values()
+        _add_options(tuning, options_of(Spec), {m.name: m.recipe for m in methods})
+        own = {m.name: {name: default for name, (_, default) in options_of(m.Options).items()} for m in methods}
+        _add_options(tuning, _method_options(), own)
     showing = _add_command(commands, "show", show, "what was asked of a run and what came out")
     showing.add_argument("folder", metavar="RUN")
     showing.add_argument("--json", action="store_true")
@@ -163,10 +176,14 @@ def _add_command(commands: Any, name: str, run: Callable[[argparse.Namespace], i
     return parser
 
 
-def _add_options(parser: argparse.ArgumentParser, options: dict[str, tuple[Option, Any]], defaults: bool) -> None:
+def _add_options(
+    parser: argparse.ArgumentParser, options: dict[str, tuple[Option, Any]], by_method: dict[str, dict[str, Any]]
+) -> None:
+    """A flag for each option, whose help names the default and the methods that have another one (`by_method`)."""
     for name, (opt, default) in options.items():
-        shown = f"{opt.help} (default: {default})" if defaults else opt.help
-        parser.add_argument(flag(name), type=type(default), default=default if defaults else None, help=shown.replace("%", "%%"))
+        others = [f", {method}: {own[name]}" for method, own in by_method.items() if own.get(name, default) != default]
+        text = f"{opt.help} (default: {default}{''.join(others)})"
+        parser.add_argument(flag(name), type=type(default), metavar=name.upper(), help=text.replace("%", "%%"))
 
 
 if __name__ == "__main__":

@@ -35,8 +35,8 @@ class Feed:
         return x, self.labels[index]
 
     def batches(self, size: int = EVAL_BATCH) -> Iterator[tuple[Tensor, Tensor]]:
-        for index in torch.arange(len(self)).split(size):
-            yield self.batch(index)
+        for first in range(0, len(self), size):
+            yield self.batch(torch.arange(first, min(first + size, len(self))))
 
 
 def feed(model: Model, pixels: np.ndarray, labels: np.ndarray) -> Generator[int, None, Feed]:

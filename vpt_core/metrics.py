@@ -29,6 +29,8 @@ class Score:
         return max(0.0, float(centre - half)), min(1.0, float(centre + half))
 
     def __str__(self) -> str:
+        if not self.total:
+            return "no images to test on"
         low, high = self.interval
         return f"{self.correct} of {self.total} ({self.accuracy:.0%}, 95 % interval {low:.0%} to {high:.0%})"
 

@@ -1,4 +1,4 @@
-"""Model: a frozen backbone, a method and a head, run in one loop."""
+"""Model: a frozen backbone, a method and a head."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Model(nn.Module):
         chosen = kind.read_options(options)
         generator = torch.Generator().manual_seed(seed)
         # The head is drawn first: every method starts from the same head as the linear probe of its seed.
-        self.head = nn.Linear(backbone.embed_dim, classes)
+        self.head = nn.utils.skip_init(nn.Linear, backbone.embed_dim, classes)  # nothing is drawn from torch's global state
         with torch.no_grad():
             self.head.weight.copy_(torch.randn(self.head.weight.shape, generator=generator) * 0.01)
             self.head.bias.zero_()
@@ -40,10 +40,7 @@ class Model(nn.Module):
 
         From start = 0 the input is pixels (B, 3, H, W) in [0, 1]; to the end the output is features (B, d).
         """
-        stages = self.method.stages
-        for i in range(start, len(stages) if stop is None else stop):
-            x = stages[i](self.method.before(i, x))
-        return x
+        return self.method.run(x, start, len(self.method.stages) if stop is None else stop)
 
     def forward(self, x: Tensor, start: int = 0) -> Tensor:
         """Logits (B, classes)."""

@@ -46,7 +46,7 @@ def check(owner: Any) -> None:
         value = getattr(owner, name)
         wanted = type(default)
         if wanted is float and type(value) is int:
-            value = float(value)
+            value = _float(value)
             object.__setattr__(owner, name, value)
         if type(value) is not wanted:
             raise UserError(f"{opt.label} is {value!r}; it has to be {_KINDS[wanted]}.")
@@ -56,6 +56,13 @@ def check(owner: Any) -> None:
             raise UserError(f"{opt.label} is {value!r}; choose one of: {', '.join(map(str, opt.choices))}.")
         if (opt.low is not None and value < opt.low) or (opt.high is not None and value > opt.high):
             raise UserError(f"{opt.label} is {value}; it has to be {_range(opt)}.")
+
+
+def _float(value: int) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # a number of more than 308 digits, as JSON allows
+        return math.inf
 
 
 _KINDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}

@@ -18,10 +18,13 @@ from vpt_core.embed import EVAL_BATCH
 from vpt_core.errors import UserError
 from vpt_core.metrics import softmax
 from vpt_core.model import Model
+from vpt_core.spec import Spec
 from vpt_core.tasks import STORE_SIZE, load_image, resize
+from vpt_core.tasks.names import clean_name
 
 FORMAT = 1
 MAX_BYTES = 512 * 1024**2
+MAX_TEXT, MAX_NAME = 4_000_000, 200  # characters of the description, and of one name in it
 _KEY = "visual_prompt_tuning"
 
 
@@ -66,7 +69,8 @@ class Classifier:
 def save_prompt(path: Path, model: Model, about: About) -> None:
     """Write what `model` learned and `about` to `path`, whole or not at all."""
     part = path.with_name(path.name + ".part")
-    save_file({name: t.detach().contiguous() for name, t in model.state_dict().items()}, part, metadata={_KEY: json.dumps(asdict(about))})
+    tensors = {name: t.detach().contiguous() for name, t in model.state_dict().items()}
+    save_file(tensors, part, metadata={_KEY: json.dumps(asdict(about))})
     os.replace(part, path)
 
 
@@ -80,10 +84,13 @@ def load_prompt(path: str | Path, backbone: Backbone | None = None) -> Classifie
     backbone = backbone or load_backbone(about.backbone)
     if backbone.weights_hash != about.weights_hash:
         raise UserError(
-            f"{path.name} was tuned on other weights of {about.backbone} (hash {about.weights_hash[:12]}, here {backbone.weights_hash[:12]}). "
-            "Load the backbone it was tuned on."
+            f"{path.name} was tuned on other weights of {about.backbone} (hash {about.weights_hash[:12]}, "
+            f"here {backbone.weights_hash[:12]}). Load the backbone it was tuned on."
         )
     backbone.check_size(about.image_size)
+    # Before the model is built: a description may not ask for more memory than the file itself takes.
+    if "head.bias" not in tensors or len(tensors["head.bias"].flatten()) != len(about.classes):
+        raise UserError(f"{path.name} names {len(about.classes)} classes, and has no head for so many.")
     model = Model(backbone, about.method, about.options, len(about.classes), about.seed)
     _fit_or_refuse(path.name, model, tensors)
     model.load_state_dict(tensors)
@@ -94,7 +101,8 @@ def _read(path: Path) -> tuple[About, dict[str, torch.Tensor]]:
     if not path.is_file():
         raise UserError(f"There is no file {path.name!r} here.")
     if path.stat().st_size > MAX_BYTES:
-        raise UserError(f"{path.name} has {path.stat().st_size / 1e6:.0f} MB; a prompt file has {MAX_BYTES / 1e6:.0f} MB at most.")
+        megabytes = path.stat().st_size / 1e6
+        raise UserError(f"{path.name} has {megabytes:.0f} MB; a prompt file has {MAX_BYTES / 1e6:.0f} MB at most.")
     try:
         with safe_open(path, framework="pt") as file:
             text = (file.metadata() or {}).get(_KEY)
@@ -107,6 +115,8 @@ def _read(path: Path) -> tuple[About, dict[str, torch.Tensor]]:
 
 
 def _about(name: str, text: str) -> About:
+    if len(text) > MAX_TEXT:
+        raise UserError(f"{name} has a description of {len(text):,} characters; {MAX_TEXT:,} are allowed at most.")
     try:
         data = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -122,19 +132,25 @@ def _about(name: str, text: str) -> About:
         raise UserError(f"{name} has format {data['format']}; this version reads format {FORMAT}.")
     if len(data["classes"]) < 2 or not all(isinstance(c, str) for c in data["classes"]):
         raise UserError(f"{name} has to name two classes or more.")
-    if not 1 <= data["image_size"] <= 4096 or not 0 <= data["seed"] < 2**31:
-        raise UserError(f"{name} has an image size of {data['image_size']} and a seed of {data['seed']}; one is out of range.")
-    return About(**data)
+    options = data["options"]
+    if not all(isinstance(value, str | int | float) for value in options.values()):
+        raise UserError(f"{name} has options that are neither numbers nor texts.")
+    longest = max(len(v) for v in (*data.values(), *data["classes"], *options, *options.values()) if isinstance(v, str))
+    if longest > MAX_NAME:
+        raise UserError(f"{name} holds a name of {longest:,} characters; {MAX_NAME} are allowed at most.")
+    Spec(image_size=data["image_size"], seed=data["seed"])  # the same bounds as in training
+    shown = {"task": clean_name(data["task"]), "classes": [clean_name(c) for c in data["classes"]]}
+    return About(**data | shown)
 
 
 def _fit_or_refuse(name: str, model: Model, tensors: dict[str, torch.Tensor]) -> None:
     wanted = model.state_dict()
     if set(wanted) != set(tensors):
-        raise UserError(f"{name} holds {', '.join(sorted(tensors)) or 'nothing'}; {model.method.title} needs {', '.join(sorted(wanted))}.")
+        held = ", ".join(sorted(tensors))
+        raise UserError(f"{name} holds {held[:200]}; {model.method.title} needs {', '.join(sorted(wanted))}.")
     for key, tensor in tensors.items():
-        if tensor.shape != wanted[key].shape or tensor.dtype != wanted[key].dtype:
-            raise UserError(
-                f"{name} holds {key} as {tensor.dtype} {tuple(tensor.shape)}; this model needs {wanted[key].dtype} {tuple(wanted[key].shape)}."
-            )
+        here, need = (f"{t.dtype} {tuple(t.shape)}" for t in (tensor, wanted[key]))
+        if here != need:
+            raise UserError(f"{name} holds {key} as {here}; this model needs {need}.")
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise UserError(f"{name} holds numbers in {key} that are not finite; it cannot be used.")

@@ -21,16 +21,16 @@ class Spec:
     backbone: str = option("vit-s14-saliency", "Backbone", "a backbone of the list, or any timm VisionTransformer")
     method: str = option("vpt-deep", "Method", "how the frozen backbone is adapted")
     options: dict[str, Any] = field(default_factory=dict)
-    image_size: int = option(112, "Image size", "pixels a side; images are squashed to a square", low=14, high=1024)
-    shots: int = option(0, "Images a class", "training images drawn per class, and a quarter of that to validate; 0 takes all",
+    image_size: int = option(112, "Image size", "pixels a side; images are squashed to squares", low=14, high=1024)
+    shots: int = option(0, "Images a class", "to train on, and a quarter to validate; 0: all",
                         low=0, high=100_000)
     epochs: int = option(10, "Epochs", "passes over the training images", low=1, high=1000)
-    batch_size: int = option(32, "Batch size", "images a step", low=1, high=1024, advanced=True)
-    lr: float = option(1e-2, "Learning rate", "AdamW, peak after the warm-up", low=1e-7, high=100.0, advanced=True)
+    batch_size: int = option(8, "Batch size", "images a step", low=1, high=1024, advanced=True)
+    lr: float = option(3e-3, "Learning rate", "AdamW, peak after the warm-up", low=1e-7, high=100.0, advanced=True)
     weight_decay: float = option(1e-4, "Weight decay", "AdamW, decoupled", low=0.0, high=1.0, advanced=True)
     warmup: float = option(0.1, "Warm-up", "share of the steps in which the learning rate rises; a cosine to 0 follows",
                            low=0.0, high=0.9, advanced=True)
-    seed: int = option(0, "Seed", "draws the split, the first weights and the order of the images", low=0, high=2**31 - 1)
+    seed: int = option(0, "Seed", "draws split, first weights and order", low=0, high=2**31 - 1)
 
     def __post_init__(self) -> None:
         check(self)

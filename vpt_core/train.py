@@ -40,7 +40,7 @@ class Epoch:
     val_total: int
     lr: float
     seconds: float
-    best: bool  # the best so far by validation accuracy, then validation loss; without validation images the last
+    best: bool  # the best so far by validation accuracy, of equals the latest; without validation images the latest
 
     @property
     def val_accuracy(self) -> float | None:
@@ -48,7 +48,7 @@ class Epoch:
 
 
 class Diverged(UserError):
-    """The loss is not a finite number any more."""
+    """The loss, or a weight, is not a finite number any more."""
 
 
 def learning_rate(spec: Spec, step: int, steps: int) -> float:
@@ -64,13 +64,13 @@ def fit(model: Model, train: Feed, val: Feed, spec: Spec, stop: Callable[[], boo
 
     `stop` is asked after each batch. However it ends (all epochs, `stop`, the generator closed, divergence), the model is
     left with the best epoch's parameters; before a first epoch has ended, with the current ones.
-    Raises `Diverged` when the loss is not finite.
+    Raises `Diverged` when the loss is not finite; an epoch that ends so is neither yielded nor kept.
     """
     steps_an_epoch = math.ceil(len(train) / spec.batch_size)
     steps = spec.epochs * steps_an_epoch
     optimizer = torch.optim.AdamW(model.parameters(), lr=spec.lr, weight_decay=spec.weight_decay)
     order = torch.Generator().manual_seed(spec.seed)
-    best, best_key, began = None, None, time.perf_counter()
+    best, most, began = None, 0, time.perf_counter()
     try:
         for epoch in range(1, spec.epochs + 1):
             total = 0.0
@@ -79,19 +79,17 @@ def fit(model: Model, train: Feed, val: Feed, spec: Spec, stop: Callable[[], boo
                 rate = learning_rate(spec, done, steps)
                 loss = _learn(model, optimizer, rate, train, index)
                 if not math.isfinite(loss):
-                    raise Diverged(
-                        f"The loss became {loss} in epoch {epoch}, step {k + 1} of {steps_an_epoch}. "
-                        f"Try a learning rate 10 times smaller: {spec.lr / 10:g} instead of {spec.lr:g}."
-                    )
+                    raise _diverged(f"The loss became {loss} in epoch {epoch}, step {k + 1} of {steps_an_epoch}.", spec)
                 total += loss * len(index)
                 yield Step(epoch, done + 1, steps, loss, time.perf_counter() - began)
                 if stop():
                     return
             val_loss, correct = _validate(model, val)
-            key = (correct, -val_loss) if len(val) else (epoch,)
-            improved = best_key is None or key > best_key
+            if not _finite(model, val_loss):
+                raise _diverged(f"The weights grew beyond all bounds in the last step of epoch {epoch}.", spec)
+            improved = correct is None or correct >= most
             if improved:
-                best_key, best = key, {name: t.detach().clone() for name, t in model.state_dict().items()}
+                most, best = correct or 0, {name: t.detach().clone() for name, t in model.state_dict().items()}
             seconds = time.perf_counter() - began
             yield Epoch(epoch, spec.epochs, total / len(train), val_loss, correct, len(val), rate, seconds, improved)
     finally:
@@ -110,6 +108,14 @@ def _learn(model: Model, optimizer: torch.optim.Optimizer, rate: float, data: Fe
     loss.backward()
     optimizer.step()
     return loss.item()
+
+
+def _finite(model: Model, val_loss: float | None) -> bool:
+    return (val_loss is None or math.isfinite(val_loss)) and all(bool(p.isfinite().all()) for p in model.parameters())
+
+
+def _diverged(what: str, spec: Spec) -> Diverged:
+    return Diverged(f"{what} Try a learning rate 10 times smaller: {spec.lr / 10:g} instead of {spec.lr:g}.")
 
 
 def _validate(model: Model, val: Feed) -> tuple[float | None, int | None]:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from timm.layers import Attention as Attend
+from timm.models.vision_transformer import Block
 from torch import Tensor
 
 from vpt_core.backbones import to_pixels
@@ -34,11 +36,14 @@ def attention_weights(block: torch.nn.Module, x: Tensor) -> Tensor:
     """softmax(q k^T / sqrt(head dim)) of a timm ViT block for the tokens (B, N, d) that enter it: (B, H, N, N).
 
     The same arithmetic as timm.layers.attention.Attention without the fused kernel; nothing is hooked or changed.
-    Raises `UserError` for a block without such an attention module.
+    Raises `UserError` for any other kind of block or attention: other arithmetic would show something else.
     """
-    attn = getattr(block, "attn", None)
-    if not all(hasattr(attn, name) for name in ("qkv", "q_norm", "k_norm", "num_heads", "scale")):
-        raise UserError(f"Attention cannot be shown for this backbone: its blocks are {type(block).__name__}.")
+    if type(block) is not Block or type(block.attn) is not Attend:
+        raise UserError(
+            f"Attention cannot be shown for this backbone: its blocks ({type(block).__name__}) are not timm's standard ones "
+            "with standard attention. Choose another backbone."
+        )
+    attn = block.attn
     n, tokens = len(x), x.shape[1]
     qkv = attn.qkv(block.norm1(x)).reshape(n, tokens, 3, attn.num_heads, -1).permute(2, 0, 3, 1, 4)
     q, k = attn.q_norm(qkv[0]), attn.k_norm(qkv[1])

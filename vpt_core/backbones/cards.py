@@ -18,7 +18,7 @@ class Card:
     `params` counts the backbone without a classifier. `download_mb` is the size of the weight file in MB (10^6
     bytes), with the classifier it may carry. `sizes` are the image sizes on offer, in pixels a side; any multiple
     of `patch` works. `bundled` is the weight file's path in the assets folder, empty for weights from the hub.
-    `pool` replaces the pooling that timm builds the model with, where the pretrained model has no read-out.
+    `depth` counts the blocks. `pool` replaces the pooling that timm builds the model with, where the pretrained model has no read-out.
     """
 
     name: str
@@ -34,6 +34,7 @@ class Card:
     note: str = ""
     bundled: str = ""
     pool: str = ""
+    depth: int = 12
     random: bool = False
 
     @property
@@ -51,7 +52,7 @@ _REGISTERS = "four register tokens: cleaner attention maps"
 
 _CARDS = (
     Card(
-        "vit-s14-saliency", "ViT-S/14, saliency-trained (from DINOv2)", "vit_small_patch14_dinov2", 22_056_192, 44,
+        "vit-s14-saliency", "ViT-S/14, saliency-trained", "vit_small_patch14_dinov2", 22_056_192, 44,
         14, "DINOv2, then saliency maps", "cls", (112, 168, 224), 112,
         note="bundled, works offline; saliency training has cost it some of DINOv2's accuracy",
         bundled="backbone/vit_small_patch14_saliency.fp16.safetensors",
@@ -60,16 +61,16 @@ _CARDS = (
     Card("vit-s16-augreg", "ViT-S/16, ImageNet-21k (AugReg)", "vit_small_patch16_224.augreg_in21k", 21_665_664, 120, **_AUGREG),
     Card("vit-b16-augreg", "ViT-B/16, ImageNet-21k (AugReg)", "vit_base_patch16_224.augreg_in21k", 85_798_656, 410, **_AUGREG),
     Card("vit-l16-augreg", "ViT-L/16, ImageNet-21k (AugReg)", "vit_large_patch16_224.augreg_in21k",
-         303_301_632, 1303, **_AUGREG),
+         303_301_632, 1303, depth=24, **_AUGREG),
     Card("vit-s14-dinov2", "ViT-S/14, DINOv2", "vit_small_patch14_dinov2.lvd142m", 22_056_192, 88, **_DINOV2),
     Card("vit-b14-dinov2", "ViT-B/14, DINOv2", "vit_base_patch14_dinov2.lvd142m", 86_579_712, 346, **_DINOV2),
-    Card("vit-l14-dinov2", "ViT-L/14, DINOv2", "vit_large_patch14_dinov2.lvd142m", 304_367_616, 1217, **_DINOV2),
+    Card("vit-l14-dinov2", "ViT-L/14, DINOv2", "vit_large_patch14_dinov2.lvd142m", 304_367_616, 1217, depth=24, **_DINOV2),
     Card("vit-s14-dinov2-reg", "ViT-S/14, DINOv2 with registers", "vit_small_patch14_reg4_dinov2.lvd142m",
          22_057_344, 88, note=_REGISTERS, **_DINOV2),
     Card("vit-b14-dinov2-reg", "ViT-B/14, DINOv2 with registers", "vit_base_patch14_reg4_dinov2.lvd142m",
          86_582_016, 346, note=_REGISTERS, **_DINOV2),
     Card("vit-l14-dinov2-reg", "ViT-L/14, DINOv2 with registers", "vit_large_patch14_reg4_dinov2.lvd142m",
-         304_370_688, 1217, note=_REGISTERS, **_DINOV2),
+         304_370_688, 1217, depth=24, note=_REGISTERS, **_DINOV2),
     Card(
         "vit-b16-mae", "ViT-B/16, MAE", "vit_base_patch16_224.mae", 85_798_656, 343,
         trained_on="ImageNet-1k, without labels (masked autoencoding)", reads="mean", pool="avg",

@@ -64,5 +64,5 @@ def describe(vit: VisionTransformer, name: str) -> Card:
     megabytes = round(4e-6 * (params + classes * (vit.embed_dim + 1)))
     return Card(
         name, name, name, params, megabytes, patch, "see the model's page", _READS[vit.global_pool], tuple(sizes),
-        min(sizes, key=lambda size: abs(size - min(native, 224))),
+        min(sizes, key=lambda size: abs(size - min(native, 224))), depth=len(vit.blocks),
     )

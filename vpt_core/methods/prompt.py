@@ -12,19 +12,23 @@ from torch import Tensor, nn
 from vpt_core.backbones import Backbone
 from vpt_core.errors import UserError
 from vpt_core.methods.base import Linear, Options
+from vpt_core.methods.keyed import can_key, keyed_block
 from vpt_core.options import option
+
+
+_DROPOUT = "share of the prompts' entries zeroed in a training step"
 
 
 @dataclass(frozen=True)
 class ShallowOptions(Options):
     prompts: int = option(10, "Prompt tokens", "learned tokens a prompted layer", low=0, high=500)
-    dropout: float = option(0.0, "Prompt dropout", "share of prompt entries zeroed in a training step", low=0.0, high=0.9, advanced=True)
+    dropout: float = option(0.0, "Prompt dropout", _DROPOUT, low=0.0, high=0.9, advanced=True)
 
 
 @dataclass(frozen=True)
 class DeepOptions(ShallowOptions):
-    dropout: float = option(0.1, "Prompt dropout", "share of prompt entries zeroed in a training step", low=0.0, high=0.9, advanced=True)
-    layers: str = option("all", "Prompted layers", "all, or layer numbers such as 9-12 or 1,6,12; later layers train faster", advanced=True)
+    dropout: float = option(0.1, "Prompt dropout", _DROPOUT, low=0.0, high=0.9, advanced=True)
+    layers: str = option("all", "Prompted layers", "all, or layer numbers such as 9-12 or 1,6,12", advanced=True)
 
 
 class Prompted(Linear):
@@ -35,6 +39,8 @@ class Prompted(Linear):
     alone are VPT-shallow, prompts in all layers are VPT-deep. Prompts are dropped before the pool.
     """
 
+    recipe = {}
+
     def __init__(self, backbone: Backbone, options: ShallowOptions, generator: torch.Generator, layers: tuple[int, ...]) -> None:
         super().__init__(backbone, options, generator)
         self.layers = layers
@@ -43,6 +49,22 @@ class Prompted(Linear):
         bound = prompt_bound(backbone.patch_size, backbone.embed_dim)
         uniform = torch.rand(len(layers), options.prompts, backbone.embed_dim, generator=generator)
         self.prompts = nn.Parameter((2 * uniform - 1) * bound)  # (layers, p, d)
+        # As keys and values alone, where no layer carries prompts on and the blocks are timm's standard ones.
+        to_the_last = layers == tuple(range(layers[0], backbone.depth + 1))
+        self.keyed = to_the_last and all(can_key(stage) for stage in self.stages[layers[0] : -1])
+        self.read_rows = 1 if backbone.reads == "cls" else None
+
+    def run(self, x: Tensor, start: int, stop: int) -> Tensor:
+        if not self.keyed:
+            return super().run(x, start, stop)
+        last = len(self.stages) - 2
+        for i in range(start, stop):
+            if self.layers[0] <= i <= last:
+                prompts = self.dropped(self.prompts[i - self.layers[0]])
+                x = keyed_block(self.stages[i], x, prompts, self.read_rows if i == last else None)
+            else:
+                x = self.stages[i](x)
+        return x
 
     def before(self, i: int, x: Tensor) -> Tensor:
         own, pool = i in self.layers, i == len(self.stages) - 1
@@ -75,6 +97,10 @@ class Shallow(Prompted):
     def __init__(self, backbone: Backbone, options: ShallowOptions, generator: torch.Generator) -> None:
         super().__init__(backbone, options, generator, layers=(1,))
 
+    @classmethod
+    def first_layer(cls, options: ShallowOptions, depth: int) -> int:
+        return 1
+
 
 class Deep(Prompted):
     name = "vpt-deep"
@@ -84,6 +110,10 @@ class Deep(Prompted):
 
     def __init__(self, backbone: Backbone, options: DeepOptions, generator: torch.Generator) -> None:
         super().__init__(backbone, options, generator, layers=read_layers(options.layers, backbone.depth))
+
+    @classmethod
+    def first_layer(cls, options: DeepOptions, depth: int) -> int:
+        return read_layers(options.layers, depth)[0]
 
 
 def prompt_bound(patch_size: tuple[int, int], embed_dim: int) -> float:

@@ -1,0 +1,29 @@
+"""Start the page: `python app.py`. Address and port follow GRADIO_SERVER_NAME and GRADIO_SERVER_PORT."""
+
+import logging
+
+import gradio as gr
+
+from app import settings, warmup
+from app.theme import CSS_PATHS, HEAD, STATIC, THEME
+from app.ui import build
+
+logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+logging.getLogger("httpx").setLevel(logging.WARNING)
+gr.set_static_paths(STATIC)
+demo = build()
+
+if __name__ == "__main__":
+    warmup.begin()
+    demo.queue(default_concurrency_limit=8, max_size=64)
+    demo.launch(
+        theme=THEME,
+        css_paths=CSS_PATHS,
+        head=HEAD,
+        max_file_size=f"{settings.UPLOAD_MB}mb",
+        allowed_paths=[],
+        run_history=False,
+        enable_monitoring=False,
+        show_error=False,
+        footer_links=["gradio", "settings"],
+    )

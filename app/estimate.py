@@ -1,0 +1,33 @@
+"""How long a run will take, said before it starts."""
+
+from __future__ import annotations
+
+from app.warmup import forward_seconds
+from vpt_core.backbones import card
+from vpt_core.methods import METHODS
+from vpt_core.spec import Spec
+from vpt_core.tasks import Task
+
+BACKWARD = 2.0  # a backward pass that needs gradients of tokens but not of weights, next to a forward pass, with overheads
+
+
+def run_seconds(spec: Spec, task: Task) -> float:
+    """Rough seconds of `execute` for this spec on this machine; loading of images and weights is left out."""
+    splits = task.splits(spec.seed, spec.shots)
+    train, val, test = len(splits.train), len(splits.val), len(splits.test)
+    shape, method = card(spec.backbone), METHODS[spec.method]
+    first = method.first_layer(method.read_options(spec.options), shape.depth)
+    live = (shape.depth + 1 - first) / shape.depth  # the share of the layers that run in every step
+    tokens = (spec.image_size // shape.patch) ** 2 + 1 + int(spec.options.get("prompts", 0))
+    steps = spec.epochs * live * ((1 + BACKWARD) * train + val)
+    once = (1 - live) * (train + val) + (1 + live) * test
+    return forward_seconds(shape.params, tokens) * (steps + once)
+
+
+def in_words(seconds: float) -> str:
+    """"about 40 s", "about 3 min"."""
+    if seconds < 10:
+        return "some seconds"
+    if seconds < 90:
+        return f"about {round(seconds, -1):.0f} s"
+    return f"about {seconds / 60:.0f} min"

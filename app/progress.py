@@ -1,0 +1,94 @@
+"""How far a job is: one line and a bar, the curves so far, and the results that are there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from app.components import COLOURS, figure, plain
+from app.jobs import Job
+from app.results import run_label
+from vpt_core.execute import Phase
+from vpt_core.runs import Run
+from vpt_core.train import Step
+
+
+def state_of(job: Job, ahead: int) -> dict[str, Any]:
+    """The value of `progress_bar` for a job with `ahead` jobs before it."""
+    if job.state == "waiting":
+        others = "1 other tuning is" if ahead == 1 else f"{ahead} other tunings are"
+        return {"text": f"In line: {others} before yours. You can look at the recorded run meanwhile.", "done": 0, "total": 0, "tone": ""}
+    if not job.active:
+        text = {"done": "Done. The test images were looked at once, at the end."}.get(job.state, job.message)
+        return {"text": text, "done": None, "total": 0, "tone": "" if job.state == "done" else "warn"}
+    title = run_label(job.runs[job.at])
+    where = f"{title} ({job.at + 1} of {len(job.runs)})" if len(job.runs) > 1 else title
+    return {"text": f"{where}: {_doing(job)}", **_share(job), "tone": ""}
+
+
+def _doing(job: Job) -> str:
+    now = job.now
+    if job.stopping.is_set():
+        return "stopping after this batch, the best epoch is kept ..."
+    if isinstance(now, Phase):
+        return f"{now.text[0].lower()}{now.text[1:]}" + (f", {now.done} of {now.total}" if now.total else " ...")
+    if isinstance(now, Step):
+        left = now.seconds / now.step * (now.steps - now.step)
+        epochs = job.runs[job.at].spec.epochs
+        return f"epoch {now.epoch} of {epochs}, step {now.step} of {now.steps}, {left:.0f} s left"
+    return "getting ready ..."
+
+
+def _share(job: Job) -> dict[str, int]:
+    now = job.now
+    if isinstance(now, Step):
+        return {"done": now.step, "total": now.steps}
+    return {"done": now.done, "total": now.total} if isinstance(now, Phase) else {"done": 0, "total": 0}
+
+
+def curves_of(job: Job) -> dict[str, Any] | None:
+    """Validation accuracy and training loss of the job's runs, None before a first epoch has ended."""
+    return curves(job.runs, job.id)
+
+
+def curves(runs: list[Run] | tuple[Run, ...], revision: str) -> dict[str, Any] | None:
+    """Learning curves as the value of a `plot`; `revision` changes when another set of runs is shown."""
+    histories = [run.history for run in runs]
+    if not any(histories):
+        return None
+    fig = make_subplots(1, 2, subplot_titles=("Validation accuracy", "Training loss"), horizontal_spacing=0.12)
+    for k, (run, history) in enumerate(zip(runs, histories, strict=True)):
+        share = [e.epoch / e.epochs for e in history]
+        label = plain(run_label(run))
+        look: dict[str, Any] = {"name": label, "legendgroup": str(k), "line": {"color": COLOURS[k % len(COLOURS)]},
+                                "mode": "lines+markers" if len(history) <= 30 else "lines"}
+        said = [f"{label}<br>epoch {e.epoch} of {e.epochs}, {e.seconds:.1f} s" for e in history]
+        for column, values in ((1, [e.val_accuracy for e in history]), (2, [e.loss for e in history])):
+            fig.add_scatter(x=share, y=values, hovertext=said, hoverinfo="text+y", showlegend=column == 1, row=1, col=column, **look)
+    fig.update_xaxes(tickformat=".0%", range=[0, 1.02], title="of its training")
+    fig.update_yaxes(tickformat=".0%", range=[0, 1.02], col=1)
+    fig.update_yaxes(rangemode="tozero", col=2)
+    fig.update_layout(legend={"orientation": "h", "y": -0.3}, margin={"l": 44, "r": 12, "t": 36, "b": 40}, uirevision=revision)
+    return figure(go.Figure(fig))
+
+
+def cards_of(job: Job) -> list[dict[str, str]] | None:
+    """A card for each run that has its test result."""
+    done = [run for run in job.runs if run.finished]
+    return [card_of(run) for run in done] or None
+
+
+def card_of(run: Run) -> dict[str, str]:
+    """The test result of a run: accuracy, k of n with its interval, what was learned and what it took."""
+    status, result = run.status, run.test
+    low, high = result.interval
+    return {
+        "title": run_label(run),
+        "big": f"{result.accuracy:.0%}",
+        "small": f"{result.correct} of {result.total} test images, 95 % interval {low:.0%} to {high:.0%}",
+        "note": f"{status['trained']:,} learned numbers, {status['file_bytes'] / 1000:,.0f} kB, {status['seconds']['total']:.0f} s"
+        + (f". {status['reason']}" if status["reason"] else ""),
+        "tone": "accent" if run.spec.method.startswith("vpt") else "",
+    }

@@ -1,0 +1,135 @@
+"""Look inside: where a tuned model looks in one image, and how tuning moved all of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+import numpy as np
+
+from app import inside, pictures
+from app.components import attention_viewer, plot
+from app.figures import shares_figure
+from app.messages import sentence, shows_user_errors
+from app.page import Page
+from app.results import Result, find
+from app.tabs import movement
+from app.verdict import image_line, labels, number, right
+from vpt_core.errors import UserError
+
+SHOWN = 60  # images of the strip
+FILTERS = [("All", "all"), ("Wrong ones", "wrong"), ("Methods disagree", "disagree")]
+_EMPTY = "No result yet. Tune a method in Tune."
+_PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+_VIEWER_NOTE = (
+    "Bright patches get more attention from the token that the answer is read from; the list and the grid show what the "
+    "prompts get. Attention says where information can flow from. It is no proof of why the model answers as it does."
+)
+_SHARES_NOTE = (
+    "How much of the attention the prompts take, layer by layer, in this image. Much attention does not mean much influence: "
+    "the prompts' values may be small. A single image is an example; look at a few more."
+)
+_NO_PROMPTS = "This method has no prompts: you see the frozen model. Choose a method with prompts to see what they get."
+
+
+def build(page: Page, tab: gr.Tab) -> None:
+    """Components and events of the tab."""
+    with gr.Row():
+        run = gr.Radio([], label="Method", elem_id="inspect-run", min_width=260)
+        which = gr.Radio(FILTERS, value="all", label="Test images", elem_id="inspect-filter", min_width=260)
+    strip = gr.Gallery(label="Test images", show_label=False, columns=10, height=210, object_fit="cover", allow_preview=False,
+                       interactive=False, buttons=[], fit_columns=False, elem_id="inspect-strip", elem_classes=["thumbs"])
+    images = gr.State([])
+    count = sentence(css="note", elem_id="inspect-count")
+    line = sentence(_EMPTY, elem_id="inspect-line")
+    missing = sentence(css="warn", visible=False, elem_id="inspect-missing")
+    gr.Markdown("### Where the model looks")
+    viewer = attention_viewer(elem_id="inspect-attention")
+    sentence(_VIEWER_NOTE, css="note")
+    shares = plot(label="Attention to the prompts by layer", height=280, elem_id="inspect-shares",
+                  empty=_NO_PROMPTS)
+    sentence(_SHARES_NOTE, css="note")
+    maps = movement.build(page, run)
+
+    thumbs = {"fn": show_strip, "inputs": [page.result, run, which, page.image], "outputs": [strip, images, count]}
+    picture = {"fn": show_image, "inputs": [page.result, run, page.image], "outputs": [line, viewer, shares, missing]}
+    gr.on([tab.select, page.result.change], offer, [page.result, run, page.image], [run, page.image, maps.only],
+          trigger_mode="always_last", **_PRIVATE).success(**thumbs, **_PRIVATE).success(
+        **picture, **_PRIVATE).success(**maps.drawing, **_PRIVATE)
+    run.input(**thumbs, **_PRIVATE).success(**picture, **_PRIVATE).success(**maps.drawing, **_PRIVATE)
+    which.input(**thumbs, **_PRIVATE)
+    strip.select(choose, images, page.image, **_PRIVATE)
+    page.image.change(mark, [images, page.image], strip, **_PRIVATE)
+    page.image.change(**picture, **_PRIVATE)
+
+
+@shows_user_errors
+def offer(key: str | None, name: str | None, image: int) -> tuple[gr.Radio, int, gr.Dropdown]:
+    """The runs of the result, the last one chosen unless `name` is one of them; an image that exists; the classes."""
+    result = find(key)
+    if result is None:
+        return gr.Radio([], value=None), 0, gr.Dropdown(movement.class_choices([]), value=movement.ALL)
+    names = [run.name for run in result.runs]
+    choices = list(zip(labels(result), names, strict=True))
+    shown = image if image < result.runs[0].test.total else 0
+    return (gr.Radio(choices, value=name if name in names else names[-1]), shown,
+            gr.Dropdown(movement.class_choices(result.runs[0].classes), value=movement.ALL))
+
+
+@shows_user_errors
+def show_strip(key: str | None, name: str | None, which: str, image: int) -> list[Any]:
+    """The strip, its images, and how many of how many it shows."""
+    result = find(key)
+    if result is None or name is None:
+        return [gr.Gallery([], selected_index=None), [], ""]
+    images = strip_images(result, number(result, name), which)
+    some = images[:SHOWN]
+    try:
+        thumbs = pictures.gallery(result, some, lambda i: str(i + 1))
+    except UserError:  # the sentence under the strip says why
+        thumbs, some = [], []
+    said = f"{len(some)} of {result.runs[0].test.total} test images." if thumbs else _no_image(which) if not images else ""
+    return [gr.Gallery(thumbs, selected_index=_place(some, image)), some, said]
+
+
+def _no_image(which: str) -> str:
+    return {"wrong": "This method gets every test image right.", "disagree": "All methods get the same images right."}.get(
+        which, "There are no test images.")
+
+
+def strip_images(result: Result, index: int, which: str) -> list[int]:
+    """Test images of a filter: all, those the run `index` gets wrong, those that some runs get right and others wrong."""
+    rights = np.stack([right(run) for run in result.runs])
+    keep = {"all": np.ones_like(rights[0]), "wrong": ~rights[index], "disagree": rights.any(axis=0) & ~rights.all(axis=0)}
+    return np.flatnonzero(keep[which]).tolist()
+
+
+def _place(images: list[int], image: int) -> int | None:
+    return images.index(image) if image in images else None
+
+
+@shows_user_errors
+def choose(images: list[int], event: gr.SelectData) -> int:
+    """The clicked image of the strip becomes the chosen one."""
+    return images[event.index]
+
+
+def mark(images: list[int], image: int) -> gr.Gallery:
+    """The chosen image is marked in the strip, wherever it was chosen."""
+    return gr.Gallery(selected_index=_place(images, image))
+
+
+@shows_user_errors
+def show_image(key: str | None, name: str | None, image: int) -> list[Any]:
+    """What the runs say of the chosen image and where the chosen run looks."""
+    result = find(key)
+    if result is None or name is None:
+        return [_EMPTY, None, None, gr.HTML(visible=False)]
+    if image >= result.runs[0].test.total:
+        return ["There are no test images.", None, None, gr.HTML(visible=False)]
+    run, said = result.runs[number(result, name)], image_line(result, image)
+    try:
+        viewer, seen = inside.attention_view(result, run, image), inside.attention(run, image)
+    except UserError as error:
+        return [said, None, None, gr.HTML(f"Pictures and attention cannot be shown: {error}", visible=True)]
+    return [said, viewer, shares_figure(seen.to_prompts), gr.HTML(visible=False)]

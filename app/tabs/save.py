@@ -1,0 +1,99 @@
+"""Save: take a run away, as a prompt file, as a zip of its folder, and as Python that uses it."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+import zipfile
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from app.components import stat_cards
+from app.messages import shows_user_errors
+from app.page import Page
+from app.results import find, run_label
+from vpt_core.errors import UserError
+from vpt_core.runs import Run
+
+_SNIPPET = '''import vpt_core
+
+classifier = vpt_core.load_prompt("{file}")
+photos = ["photo.jpg"]
+for photo, shares in zip(photos, classifier.predict(photos)):
+    best = shares.argmax()
+    print(photo, classifier.classes[best], f"{{shares[best]:.0%}}")
+
+# The backbone ({backbone}) is loaded once, frozen, and shared by every prompt file.
+# In a folder without vpt_core: pip install -e PATH_OF_THIS_REPOSITORY'''
+
+
+def build(page: Page, tab: gr.Tab) -> None:
+    """Components and events of the tab."""
+    with gr.Row():
+        with gr.Column(scale=2, min_width=320):
+            run = gr.Radio([], label="Which run", elem_id="save-run")
+            facts = stat_cards(empty="No run to save yet. Tune one first.", elem_id="save-facts")
+            prompt = gr.DownloadButton("Download the prompt file", variant="primary", elem_classes=["primary-action"],
+                                       elem_id="save-prompt", interactive=False)
+            folder = gr.DownloadButton("Download the whole run (zip)", elem_id="save-zip", interactive=False)
+            gr.Markdown("The prompt file holds the prompts, the classifier and what they were tuned on, and nothing else: no image, "
+                        "no backbone, no code. It is a safetensors file. The zip has the learning curve and test results too.",
+                        elem_classes=["note"])
+        with gr.Column(scale=3, min_width=320):
+            code = gr.Code(language="python", label="Python that uses it", interactive=False, elem_id="save-code")
+    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+    shown = [facts, prompt, folder, code]
+    gr.on([tab.select, page.result.change], offer, page.result, run, **quiet).then(pack, [page.result, run], shown, **quiet)
+    run.input(pack, [page.result, run], shown, **quiet)
+
+
+def offer(key: str | None) -> gr.Radio:
+    """The runs of the result; the last one is chosen."""
+    result = find(key)
+    runs = result.runs if result else ()
+    return gr.Radio([(run_label(run), run.name) for run in runs], value=runs[-1].name if runs else None)
+
+
+@shows_user_errors
+def pack(key: str | None, name: str | None) -> list[Any]:
+    """Cards, files and code for one run."""
+    result = find(key)
+    run = next((run for run in result.runs if run.name == name), None) if result else None
+    if run is None:
+        return [None, gr.DownloadButton(interactive=False), gr.DownloadButton(interactive=False), ""]
+    prompt, whole = copies(run.folder)
+    return [
+        facts_of(run),
+        gr.DownloadButton(f"Download the prompt file ({prompt.stat().st_size / 1000:,.0f} kB)", value=str(prompt), interactive=True),
+        gr.DownloadButton(value=str(whole), interactive=True),
+        _SNIPPET.format(file=prompt.name, backbone=run.spec.backbone),
+    ]
+
+
+def facts_of(run: Run) -> list[dict[str, str]]:
+    """How small it is, next to the backbone it goes on."""
+    status = run.status
+    backbone = 4 * status["backbone_parameters"]
+    return [
+        {"title": "Prompt file", "big": f"{status['file_bytes'] / 1000:,.0f} kB", "tone": "accent",
+         "small": f"{status['trained']:,} numbers; the frozen backbone has {backbone / 1e6:.0f} MB, {backbone / status['file_bytes']:,.0f} times that"},
+    ]
+
+
+@lru_cache(maxsize=64)
+def copies(folder: Path) -> tuple[Path, Path]:
+    """The prompt file and a zip of a run's folder, under names that say what they are, in a folder of their own."""
+    run = Run(folder)
+    if not run.prompt_file.is_file():
+        raise UserError("This run's prompt file is not there any more.")
+    target = Path(tempfile.mkdtemp(prefix="vpt-save-"))
+    label = re.sub(r"[^\w-]+", "-", f"{run.status['task_title']}-{run.spec.method}").strip("-").lower()
+    prompt, whole = target / f"{label}.safetensors", target / f"{label}-run.zip"
+    prompt.write_bytes(run.prompt_file.read_bytes())
+    with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in sorted(run.folder.iterdir()):
+            archive.write(file, f"{run.name}/{file.name}")
+    return prompt, whole

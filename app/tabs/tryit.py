@@ -1,0 +1,85 @@
+"""Try it: one photo, every method's answer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import numpy as np
+
+from app.components import bars
+from app.messages import shows_user_errors
+from app.models import classifier
+from app.page import Page
+from app.results import find, run_label
+from vpt_core.metrics import softmax
+from vpt_core.tasks import load_image
+
+SAMPLES = 12
+SHOWN = 8  # classes with a bar
+UNSURE = 0.5
+
+
+def build(page: Page, tab: gr.Tab) -> None:
+    """Components and events of the tab."""
+    with gr.Row():
+        with gr.Column(scale=2, min_width=320):
+            photo = gr.Image(label="A photo of your own: drop, paste, or use the camera", type="filepath", height=280,
+                             sources=["upload", "clipboard", "webcam"], elem_id="try-photo")
+            samples = gr.Gallery(label="Or a test image that no method was tuned on", columns=6, height=190, allow_preview=False,
+                                 interactive=False, buttons=[], object_fit="cover", elem_id="try-samples")
+        with gr.Column(scale=3, min_width=320):
+            answer = gr.HTML(elem_id="try-answer", html_template="<p><strong>{{value}}</strong></p>")
+            confidences = bars(empty="Choose an image to see what each method says.", elem_id="try-bars")
+            gr.Markdown("Confidence is what the model says, not how often it is right: on images unlike the training images it "
+                        "can be sure and wrong. A model knows only its own classes.", elem_classes=["note"])
+    shown = [answer, confidences]
+    where: dict[str, Any] = {"api_visibility": "private", "show_progress_on": [confidences]}
+    gr.on([tab.select, page.result.change], offer, page.result, samples, api_visibility="private", show_progress="hidden")
+    page.result.change(lambda: (None, None), None, shown, api_visibility="private", show_progress="hidden")
+    photo.change(answer_photo, [page.result, photo], shown, **where)
+    samples.select(answer_sample, page.result, shown, **where)
+
+
+@shows_user_errors
+def offer(key: str | None) -> list[tuple[np.ndarray, str]]:
+    """Some test images of the result, evenly spread."""
+    result = find(key)
+    return [(np.asarray(result.task.pixels[i]), "") for i in _sample(result.test_index)] if result else []
+
+
+def _sample(test: np.ndarray) -> np.ndarray:
+    return test[np.unique(np.linspace(0, len(test) - 1, SAMPLES).astype(int))] if len(test) else test
+
+
+@shows_user_errors
+def answer_photo(key: str | None, path: str | None) -> tuple[Any, Any]:
+    """Every method's answer to an uploaded photo."""
+    return (None, None) if path is None else answers(key, load_image(Path(path)), None)
+
+
+@shows_user_errors
+def answer_sample(key: str | None, event: gr.SelectData) -> tuple[Any, Any]:
+    """Every method's answer to a test image, and the truth."""
+    result = find(key)
+    i = _sample(result.test_index)[event.index]
+    return answers(key, np.asarray(result.task.pixels[i]), result.task.classes[result.task.labels[i]])
+
+
+def answers(key: str | None, pixels: np.ndarray, truth: str | None) -> tuple[str, dict[str, Any]]:
+    """A sentence and the value of `bars` for one square uint8 image (S, S, 3)."""
+    result = find(key)
+    names = [run_label(run) for run in result.runs]
+    shares = np.stack([softmax(classifier(run).logits(pixels[None]))[0] for run in result.runs])  # (runs, classes)
+    classes = result.runs[0].classes
+    best = [classes[k] for k in shares.argmax(axis=1)]
+    said = f"All say {best[0]}." if len(set(best)) == 1 else "; ".join(f"{n}: {b}" for n, b in zip(names, best, strict=True)) + "."
+    if len(best) == 1:
+        said = f"{names[0]}: {best[0]}."
+    if truth is not None:
+        said += f" It is: {truth}."
+    elif shares.max() < UNSURE:
+        said += " No method is sure; perhaps it is none of these classes."
+    order = np.argsort(-shares.max(axis=0))[:SHOWN]
+    return said, {"columns": names, "rows": [{"label": classes[k], "values": shares[:, k].tolist()} for k in order]}

@@ -1,0 +1,191 @@
+"""Tune: choose, start, watch, stop."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from app import estimate, progress, results, settings, sources
+from app.components import plot, progress_bar, stat_cards
+from app.controls import control, typed
+from app.jobs import JOBS
+from app.messages import shows_user_errors
+from app.page import Page
+from vpt_core.backbones import BACKBONES, availability, card
+from vpt_core.errors import UserError
+from vpt_core.methods import METHODS
+from vpt_core.options import options_of
+from vpt_core.spec import Spec
+
+
+PLAIN = ("epochs", "shots", "seed")  # options of Spec in plain sight, in this order; the advanced ones stand in the accordion
+PRESET = {"shots": 16}
+POLL = 1.0  # seconds
+
+
+def build(page: Page, tab: gr.Tab) -> None:
+    """Components and events of the tab."""
+    with gr.Row():
+        with gr.Column(scale=2, min_width=320):
+            form = _form()
+            estimated = gr.HTML("", elem_classes=["note"], elem_id="tune-estimate", html_template="<p>{{value}}</p>")
+            with gr.Row():
+                go = gr.Button("Tune", variant="primary", elem_classes=["primary-action"], elem_id="tune-go")
+                stop = gr.Button("Stop, keep the best", elem_id="tune-stop", interactive=False)
+        with gr.Column(scale=3, min_width=320):
+            status = progress_bar(empty="Nothing is being tuned. Choose what to tune, then press Tune.", elem_id="tune-status")
+            curves = plot(label="Learning curves", empty="Curves appear here as soon as the first epoch has ended.", height=340,
+                          elem_id="tune-curves")
+            gr.Markdown("Upper lines are better in the left picture, lower ones in the right. Methods have different numbers of "
+                        "epochs, so the axis shows how much of its training each has done. These are validation images; the test "
+                        "images are looked at once, at the end.", elem_classes=["note"])
+            cards = stat_cards(empty="Results appear here, the linear probe's first.", elem_id="tune-cards")
+            compare = gr.Button("Compare the results", variant="primary", visible=False, elem_classes=["primary-action"],
+                                elem_id="tune-compare")
+    timer = gr.Timer(POLL, active=False)
+    inputs = [page.source, *form.values()]
+    live = [status, curves, cards, stop, compare, timer]
+    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+
+    changes = [field.change for field in form.values()]
+    gr.on([tab.select, page.source.change, *changes], guess, inputs, estimated, trigger_mode="always_last", **quiet)
+    form["backbone"].change(described, form["backbone"], [form["backbone"], form["image_size"]], **quiet)
+    go.click(begin, inputs, page.job, **quiet).success(look, page.job, live, **quiet)
+    stop.click(halt, page.job, None, queue=False, **quiet)
+    gr.on([timer.tick, page.demo.load], look, page.job, live, **quiet)
+    timer.tick(settle, [page.job, page.result], page.result, **quiet)
+    compare.click(lambda: gr.Tabs(selected="compare"), None, page.tabs, **quiet)
+
+
+def _form() -> dict[str, gr.components.Component]:
+    """The fields in the order in which handlers receive them: backbone, image_size, methods, Spec's, then `method.option`."""
+    spec = options_of(Spec)
+    names = list(BACKBONES)
+    form: dict[str, Any] = {
+        "backbone": gr.Dropdown([(_offer(n), n) for n in names], value=names[0], label="Backbone", elem_id="tune-backbone",
+                                info=_facts(names[0])),
+        "image_size": gr.Dropdown(**_sizes(names[0]), label=spec["image_size"][0].label, info=spec["image_size"][0].help,
+                                  elem_id="tune-image_size"),
+        "methods": gr.CheckboxGroup([(m.title, n) for n, m in METHODS.items()], value=["linear", "vpt-deep"], label="Methods",
+                                    info="tuned one after the other on the same images", elem_id="tune-methods"),
+    }
+    with gr.Row():
+        for name in PLAIN:
+            opt, default = spec[name]
+            form[name] = control(name, opt, PRESET.get(name, default), "tune", min_width=120)
+    with gr.Accordion("Advanced", open=False, elem_id="tune-advanced"):
+        with gr.Row():
+            for name, (opt, default) in spec.items():
+                if opt.advanced:
+                    form[name] = control(name, opt, default, "tune", min_width=140)
+        for method, row in METHODS.items():
+            if options_of(row.Options):
+                gr.Markdown(f"**{row.title}**: {row.about}")
+                with gr.Row():
+                    for name, (opt, default) in options_of(row.Options).items():
+                        form[f"{method}.{name}"] = control(name, opt, default, f"tune-{method}", min_width=140)
+    _form_keys[:] = form
+    return form
+
+
+_form_keys: list[str] = []
+
+
+def _offer(name: str) -> str:
+    return f"{card(name).title} · {availability(name).text}"
+
+
+def _facts(name: str) -> str:
+    shape = card(name)
+    facts = f"frozen; {shape.params_m:g} million weights, {shape.depth} layers, trained on {shape.trained_on}"
+    return f"{facts}; {shape.note}" if shape.note else facts
+
+
+def _sizes(backbone: str) -> dict[str, Any]:
+    shape = card(backbone)
+    return {"choices": [(f"{s} px, {(s // shape.patch) ** 2} patches", s) for s in shape.sizes], "value": shape.default_size}
+
+
+@shows_user_errors
+def described(backbone: str) -> tuple[gr.Dropdown, gr.Dropdown]:
+    """The facts of a backbone, and the image sizes it offers."""
+    return gr.Dropdown(info=_facts(backbone)), gr.Dropdown(**_sizes(backbone))
+
+
+def specs(source: str, *values: Any) -> list[Spec]:
+    """The runs that a filled form asks for, in the order of the table of methods. Raises `UserError` for what cannot be."""
+    form = dict(zip(_form_keys, values, strict=True))
+    chosen = [method for method in METHODS if method in form["methods"]]
+    if not chosen:
+        raise UserError("No method is chosen. Choose one or more under Methods.")
+    common = {name: value for name, value in form.items() if name in options_of(Spec)}
+    asked = []
+    for method in chosen:
+        row = METHODS[method]
+        options = {name: form[f"{method}.{name}"] for name in options_of(row.Options)}
+        options = typed(row.Options, options)
+        row.read_options(options)
+        asked.append(Spec(**typed(Spec, common) | row.recipe, task=sources.place(source), method=method, options=options))
+    return asked
+
+
+def guess(source: str, *values: Any) -> str:
+    """The line that says what will be trained and how long it may take; a refusal is said in the same place."""
+    try:
+        asked = specs(source, *values)
+        task = sources.task_of(source)
+        splits = task.splits(asked[0].seed, asked[0].shots)
+        seconds = sum(estimate.run_seconds(spec, task) for spec in asked)
+    except UserError as error:
+        return str(error)
+    linear = METHODS["linear"]
+    more = f" The linear probe gets {linear.recipe['epochs']} epochs: on cached features they are quick." if "linear" in values[2] else ""
+    return (
+        f"{task.title}: {len(splits.train)} images train, {len(splits.val)} validate, {len(splits.test)} test. "
+        f"Time on this computer: {estimate.in_words(seconds)}.{more}"
+    )
+
+
+@shows_user_errors
+def begin(source: str, *values: Any) -> str:
+    """Put the runs of the form in line; gives the job's id."""
+    asked = specs(source, *values)
+    sources.task_of(source)
+    return JOBS.submit(asked, settings.RUNS).id
+
+
+def halt(id: str) -> None:
+    """Ask the visitor's job to stop after the current batch."""
+    job = JOBS.get(id)
+    if job:
+        job.stopping.set()
+
+
+def look(id: str) -> list[Any]:
+    """All that moves while a job goes on. A function of the job alone, so a reload and a second tab see the same."""
+    job = JOBS.get(id)
+    if job is None:
+        return [None, None, None, gr.Button(interactive=False), gr.Button(visible=False), gr.Timer(active=False)]
+    finished = any(run.finished for run in job.runs)
+    return [
+        progress.state_of(job, JOBS.ahead(job)),
+        progress.curves_of(job),
+        progress.cards_of(job),
+        gr.Button(interactive=job.active and not job.stopping.is_set()),
+        gr.Button(visible=finished and not job.active),
+        gr.Timer(active=job.active),
+    ]
+
+
+def settle(id: str, shown: str | None) -> Any:
+    """When a job has ended, its result is the one on show."""
+    job = JOBS.get(id)
+    if job is None or job.active:
+        return gr.skip()
+    mine = {run.name for run in job.runs}
+    there = results.all_results()
+    own = next((key for key, result in there.items() if mine & {run.name for run in result.runs}), shown)
+    return gr.Dropdown(**results.choices(own))
+
+

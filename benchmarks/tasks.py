@@ -1,0 +1,97 @@
+"""What each method reaches on each built-in task: the table of the README.
+
+    python benchmarks/tasks.py                       all built-in tasks, 5 seeds; appends to benchmarks/results/tasks.csv
+    python benchmarks/tasks.py --tasks stamps --seeds 2
+    python benchmarks/tasks.py --table               prints the table of what is in the file
+
+A run that the file already holds is not run again. The seed draws the training images, the first weights and the order;
+the test images of a task are always the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import statistics
+import sys
+import tempfile
+from collections import defaultdict
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from vpt_core import METHODS, TASKS, Spec, tune  # noqa: E402
+
+FILE = ROOT / "benchmarks" / "results" / "tasks.csv"
+FIELDS = ("task", "method", "seed", "shots", "epochs", "correct", "total", "trained", "bytes", "seconds", "threads")
+
+
+def main() -> None:
+    """Run what is asked and not yet recorded, then print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=list(TASKS))
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--shots", type=int, default=16)
+    parser.add_argument("--table", action="store_true", help="only print the table")
+    args = parser.parse_args()
+    if not args.table:
+        there = {(row["task"], row["method"], int(row["seed"])) for row in recorded()}
+        for seed in range(args.seeds):
+            for task in args.tasks:
+                for method in args.methods:
+                    if (task, method, seed) not in there:
+                        record(Spec(task=task, method=method, seed=seed, shots=args.shots, **METHODS[method].recipe))
+    print(table(recorded()))
+
+
+def record(spec: Spec) -> None:
+    """Tune, and append a line to the file."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = tune(spec, folder)
+        status, result = run.status, run.test
+    values = (spec.task, spec.method, spec.seed, spec.shots, spec.epochs, result.correct, result.total,
+              status["trained"], status["file_bytes"], status["seconds"]["total"], status["threads"])
+    FILE.parent.mkdir(exist_ok=True)
+    fresh = not FILE.exists()
+    with FILE.open("a", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerows([FIELDS] * fresh + [values])
+    print(f"{spec.task} {spec.method} seed {spec.seed}: {result}", flush=True)
+
+
+def recorded() -> list[dict[str, str]]:
+    """The lines of the file."""
+    return list(csv.DictReader(FILE.open())) if FILE.exists() else []
+
+
+def table(rows: list[dict[str, str]]) -> str:
+    """Markdown: for each task and method the mean accuracy, its spread over seeds, and what it costs."""
+    groups: dict[tuple[str, str], list[dict[str, str]]] = defaultdict(list)
+    for row in rows:
+        groups[row["task"], row["method"]].append(row)
+    lines = ["| task | method | test accuracy, mean of seeds (95 % interval) | learned numbers | file | seconds |", "|---|---|---|---|---|---|"]
+    for task in TASKS:
+        for method in METHODS:
+            if (task, method) in groups:
+                lines.append(_line(task, method, groups[task, method]))
+    return "\n".join(lines)
+
+
+# Two-sided 95 % quantiles of Student's t for 1, 2, ... degrees of freedom.
+_T = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)
+
+
+def _line(task: str, method: str, rows: list[dict[str, str]]) -> str:
+    shares = [int(row["correct"]) / int(row["total"]) for row in rows]
+    n, mean = len(shares), statistics.mean(shares)
+    spread = f" ± {100 * _T[n - 2] * statistics.stdev(shares) / n**0.5:.1f}" if 2 <= n <= len(_T) + 1 else ""
+    seconds = statistics.median(float(row["seconds"]) for row in rows)
+    size = int(rows[0]["bytes"]) / 1000
+    return (f"| {task} ({rows[0]['total']} test images) | {METHODS[method].title} | {100 * mean:.1f}{spread} (n = {n}) | "
+            f"{int(rows[0]['trained']):,} | {size:.0f} kB | {seconds:.0f} |")
+
+
+if __name__ == "__main__":
+    main()

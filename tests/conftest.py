@@ -1,0 +1,39 @@
+"""Fixtures that several test files share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tiny import RANDOM, SIZE, saved_task
+
+from vpt_core.execute import tune
+from vpt_core.runs import Run
+from vpt_core.spec import Spec
+
+
+@pytest.fixture(scope="session")
+def task_folder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A saved task of three classes with ten images each, as a `Spec` names it."""
+    return saved_task(tmp_path_factory.mktemp("tasks") / "small")
+
+
+@pytest.fixture(scope="session")
+def small_spec(task_folder: str) -> Spec:
+    """VPT-deep on a random backbone: a run of about a second."""
+    return Spec(task=task_folder, backbone=RANDOM, options={"prompts": 2}, image_size=SIZE, epochs=3, batch_size=6)
+
+
+@pytest.fixture(scope="session")
+def finished_run(small_spec: Spec, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """`small_spec`, done. Only to be read; `copied_run` may be changed."""
+    return tune(small_spec, tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture
+def copied_run(finished_run: Run, tmp_path: Path) -> Run:
+    folder = tmp_path / finished_run.name
+    folder.mkdir()
+    for file in finished_run.folder.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    return Run(folder)

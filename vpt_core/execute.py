@@ -1,0 +1,195 @@
+"""Executing a run: from its spec to what it learned, every step recorded in its folder."""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+
+from vpt_core import __version__
+from vpt_core.backbones import load_backbone
+from vpt_core.embed import Feed, features_and_logits, feed
+from vpt_core.errors import UserError
+from vpt_core.metrics import score
+from vpt_core.model import Model
+from vpt_core.prompt_file import About, save_prompt
+from vpt_core.runs import Run, new_run, process_id, write_array, write_json
+from vpt_core.spec import Spec
+from vpt_core.tasks import Task, load_task
+from vpt_core.train import Diverged, Epoch, Step, fit
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Work around the training, for whoever shows progress: `done` of `total` (0 of 0 when it cannot be counted)."""
+
+    text: str
+    done: int = 0
+    total: int = 0
+
+
+Record = Phase | Step | Epoch
+Result = TypeVar("Result")
+
+
+def tune(spec: Spec, root: str | Path = "runs") -> Run:
+    """Execute `spec` in a new folder under `root` and return the finished run. Raises `UserError` when it cannot be done."""
+    run = new_run(spec, Path(root))
+    for _ in execute(run):
+        pass
+    return run
+
+
+def execute(run: Run, stop: Callable[[], bool] = lambda: False) -> Iterator[Record]:
+    """Do what `run.spec` asks, recording everything in the run's folder; yield what happens.
+
+    Ends with the state "done", "stopped" (by `stop`, or by divergence after a first epoch: the best epoch is kept) or
+    "failed". A `UserError` and any other exception are recorded as the reason before they are raised again.
+    """
+    began = time.time()
+    status: dict[str, Any] = {"state": "running", "reason": "", "process": process_id(), **_circumstances()}
+    write_json(run.folder / "status.json", status)
+    try:
+        yield from _execute(run, status, stop)
+    except BaseException as error:
+        status |= {"state": "failed", "reason": _reason(error)}
+        raise
+    finally:
+        status["seconds"]["total"] = round(time.time() - began, 3)
+        write_json(run.folder / "status.json", status)
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, Exception):
+        return f"{type(error).__name__}: {error}"
+    return "The run was broken off."  # GeneratorExit, KeyboardInterrupt
+
+
+def _execute(run: Run, status: dict[str, Any], stop: Callable[[], bool]) -> Iterator[Record]:
+    spec = run.spec
+    yield Phase("Reading the images")
+    task = load_task(spec.task)
+    splits = task.splits(spec.seed, spec.shots)
+    yield Phase("Loading the backbone")
+    backbone = load_backbone(spec.backbone)
+    backbone.check_size(spec.image_size)
+    model = Model(backbone, spec.method, spec.options, len(task.classes), spec.seed)
+    status |= {
+        "classes": list(task.classes),
+        "task_title": task.title,
+        "task_fingerprint": task.fingerprint,
+        "counts": {name: len(getattr(splits, name)) for name in ("train", "val", "test")},
+        "trained": model.trained,
+        "backbone_parameters": backbone.params,
+        "weights_hash": backbone.weights_hash,
+    }
+    write_json(run.folder / "status.json", status)
+    pixels = task.resized(spec.image_size)
+    clock = time.perf_counter()
+    train = yield from _counted("Computing the frozen layers of the training images", len(splits.train), stop,
+                                feed(model, pixels[splits.train], task.labels[splits.train]))
+    val = yield from _counted("Computing the frozen layers of the validation images", len(splits.val), stop,
+                              feed(model, pixels[splits.val], task.labels[splits.val]))
+    status["seconds"]["embed"] = round(time.perf_counter() - clock, 3)
+    status["cached_stages"] = train.start
+    yield from _train(run, status, model, train, val, stop)
+    yield from _test(run, status, model, task, splits.test, pixels)
+
+
+def _counted(text: str, total: int, stop: Callable[[], bool], work: Generator[int, None, Result]) -> Generator[Phase, None, Result]:
+    """Do `work`, telling how far it is. Before training there is nothing to keep, so `stop` ends the run."""
+    yield Phase(text, 0, total)
+    while True:
+        if stop():
+            raise UserError("Stopped before training began; nothing was learned yet.")
+        try:
+            yield Phase(text, next(work), total)
+        except StopIteration as end:
+            return end.value
+
+
+def _train(run: Run, status: dict[str, Any], model: Model, train: Feed, val: Feed, stop: Callable[[], bool]) -> Iterator[Record]:
+    clock = time.perf_counter()
+    ended = {"state": "done", "reason": ""}
+    epochs: list[Epoch] = []
+    with (run.folder / "history.jsonl").open("w") as history:
+        try:
+            last = None
+            for record in fit(model, train, val, run.spec, stop):
+                last = record
+                if isinstance(record, Epoch):
+                    epochs.append(record)
+                    history.write(json.dumps(asdict(record)) + "\n")
+                    history.flush()
+                yield record
+            if isinstance(last, Step):
+                ended = {"state": "stopped", "reason": _kept(f"Stopped in epoch {last.epoch}.", epochs)}
+        except Diverged as error:
+            if not epochs:
+                raise
+            ended = {"state": "stopped", "reason": _kept(str(error), epochs)}
+    status["seconds"]["train"] = round(time.perf_counter() - clock, 3)
+    best = next((e for e in reversed(epochs) if e.best), None)
+    status |= {"best_epoch": best.epoch if best else None, "ended": ended}
+
+
+def _kept(what: str, epochs: list[Epoch]) -> str:
+    best = next((e for e in reversed(epochs) if e.best), None)
+    if best is None:
+        return f"{what} No epoch had ended; the weights are those of the last step."
+    accuracy = "" if best.val_accuracy is None else f", {best.val_accuracy:.0%} of the validation images right"
+    return f"{what} The best model (epoch {best.epoch}{accuracy}) is kept."
+
+
+def _test(run: Run, status: dict[str, Any], model: Model, task: Task, index: np.ndarray, pixels: np.ndarray) -> Iterator[Record]:
+    clock = time.perf_counter()
+    images, labels = pixels[index], task.labels[index]
+    go_on = lambda: False  # noqa: E731 (the result is nearly there: a stop now changes nothing)
+    data = yield from _counted("Testing: frozen layers", len(index), go_on, feed(model, images, labels))
+    features, logits = yield from _counted("Testing", len(index), go_on, features_and_logits(model, data))
+    status["seconds"]["test"] = round(time.perf_counter() - clock, 3)
+    frozen = features
+    if model.method.cut < len(model.method.stages):
+        probe = Model(model.backbone, "linear", {}, len(task.classes))
+        untuned = features_and_logits(probe, Feed(images, torch.from_numpy(labels), 0))
+        frozen, _ = yield from _counted("Embedding with the untuned backbone", len(index), go_on, untuned)
+    result = score(logits.argmax(1).numpy(), labels)
+    about = About(
+        backbone=run.spec.backbone,
+        weights_hash=model.backbone.weights_hash,
+        method=run.spec.method,
+        options=asdict(model.method.options),
+        classes=list(task.classes),
+        image_size=run.spec.image_size,
+        task=task.title,
+        seed=run.spec.seed,
+        library=__version__,
+        metrics={"test": asdict(result)},
+    )
+    write_json(run.folder / "test.json", {"labels": labels.tolist(), "names": [task.names[i] for i in index]})
+    for name, array in {"logits": logits, "features": features, "frozen": frozen}.items():
+        write_array(run.folder / f"{name}.npy", array.numpy())
+    save_prompt(run.prompt_file, model, about)
+    status |= {"test": asdict(result), "file_bytes": run.prompt_file.stat().st_size, **status.pop("ended")}
+
+
+def _circumstances() -> dict[str, Any]:
+    return {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "device": "cpu",
+        "precision": "float32",
+        "threads": torch.get_num_threads(),
+        "versions": {"vpt_core": __version__, "python": platform.python_version(), **{p: version(p) for p in ("torch", "timm", "numpy")}},
+        "seconds": {},
+    }
