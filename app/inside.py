@@ -83,5 +83,5 @@ def neighbours(run: Run) -> str:
     width = run.array("features").shape[1]
     said = f"In all {width} dimensions the 5 nearest neighbours name an image's class for {before.correct} of {before.total}"
     if np.array_equal(run.array("frozen"), run.array("features")):
-        return f"{said} images. A linear probe leaves the features as they are, so both maps are the same."
+        return f"{said} images. This method leaves the features as they are, so both maps are the same."
     return f"{said} images before tuning and {after.correct} of {after.total} after."

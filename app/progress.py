@@ -70,7 +70,8 @@ def curves(runs: list[Run] | tuple[Run, ...], revision: str) -> dict[str, Any] |
     fig.update_xaxes(tickformat=".0%", range=[0, 1.02], title="of its training")
     fig.update_yaxes(tickformat=".0%", range=[0, 1.02], col=1)
     fig.update_yaxes(rangemode="tozero", col=2)
-    fig.update_layout(legend={"orientation": "h", "y": -0.3}, margin={"l": 44, "r": 12, "t": 36, "b": 40}, uirevision=revision)
+    fig.update_layout(legend={"orientation": "h", "y": 1.12, "yanchor": "bottom"}, margin={"l": 44, "r": 12, "t": 72, "b": 40},
+                      uirevision=revision)
     return figure(go.Figure(fig))
 
 

@@ -13,7 +13,7 @@ from app.results import RECORDED, Result
 from vpt_core import Spec, tune
 from vpt_core.runs import Run, write_json
 
-TASK, SHOTS = "sprites-orientation", 16
+TASK, SHOTS = "sprites-position", 16
 METHODS = {"linear": {"epochs": 100}, "vpt-shallow": {}, "vpt-deep": {}}
 LOOKS = 4
 

@@ -25,7 +25,7 @@ def build() -> gr.Blocks:
         result = gr.Dropdown(label="Results on show", elem_id="result", **results.choices(None))
         state = {
             "image": gr.State(0),
-            "source": gr.BrowserState("sprites-count", storage_key="vpt-source", **_STORAGE),
+            "source": gr.BrowserState("sprites-position", storage_key="vpt-source", **_STORAGE),
             "job": gr.BrowserState("", storage_key="vpt-job", **_STORAGE),
         }
         with gr.Tabs(elem_id="tabs") as tabs:
@@ -33,6 +33,4 @@ def build() -> gr.Blocks:
             for id, title, module in TABS:
                 with gr.Tab(title, id=id, elem_id=f"tab-{id}") as tab:
                     module.build(page, tab)
-        demo.load(lambda key: gr.Dropdown(**results.choices(key)), result, result,
-                  api_visibility="private", show_progress="hidden")
     return demo

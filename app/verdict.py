@@ -63,7 +63,9 @@ def verdict(result: Result) -> str:
         return "This data set has no test images, so no method can be judged."
     worth = f"One image is worth {100 / total:.1f} points."
     if len(result.runs) == 1:
-        return f"{names[0]} gets {result.runs[0].test} right. {worth} {SECOND}"
+        test = result.runs[0].test
+        return (f"{names[0]} gets {test.correct} of {total} right ({percent(test.accuracy)}, 95 % interval {interval(test)}). "
+                f"{worth} {SECOND}")
     a, b = best_two(result)
     if result.runs[b].test.correct >= result.runs[a].test.correct:
         a, b = b, a

@@ -105,9 +105,14 @@ def test_looking_changes_nothing(method):
     assert [block.attn.fused_attn for block in backbone.vit.blocks] == flags and torch.is_grad_enabled()
 
 
-@pytest.mark.parametrize(
-    "changes", [{"block_fn": timm.models.vision_transformer.ParallelScalingBlock}, {"attn_layer": "diff"}], ids=["parallel", "diff"]
-)
+OTHERS = {
+    "parallel": {"block_fn": timm.models.vision_transformer.ParallelScalingBlock},
+    "norm after attention": {"block_fn": timm.models.vision_transformer.ResPostBlock},
+    "differential": {"attn_layer": "diff"},
+}
+
+
+@pytest.mark.parametrize("changes", OTHERS.values(), ids=OTHERS)
 def test_blocks_of_another_kind_are_refused(changes):
     with pytest.raises(UserError, match="Attention cannot be shown for this backbone"):
         read_attention(Model(tiny_backbone(**changes), "linear", {}, classes=3), IMAGE)

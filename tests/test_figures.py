@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from app.figures import accuracy_figure, classes_figure, confusion_figure, map_figure, shares_figure
+from app.figures.colours import RIGHT, WRONG
 from app.figures.scores import MOST_CLASSES
 from app.results import Result
 from app.verdict import HEADERS, best_two, image_line, labels, number, rows, verdict
@@ -132,38 +133,50 @@ def _map(result, **rest):
     return [map_figure(run, places, both, result, **rest) for places in both]
 
 
+def _points(value) -> list[dict]:
+    return [trace for trace in value["data"] if "customdata" in trace]
+
+
+def _legend(value) -> list[str]:
+    return [trace["name"] for trace in value["data"] if trace.get("showlegend", True)]
+
+
 def test_maps_share_axes_and_name_every_image_once(tmp_path):
     before, after = _map(faked.result(tmp_path, {"vpt-deep": _right(30)}))
     assert before["layout"]["xaxis"]["range"] == after["layout"]["xaxis"]["range"]
-    numbers = [n for trace in before["data"] for n in trace["customdata"]]
-    assert sorted(numbers) == list(range(60))
+    assert sorted(n for trace in _points(before) for n in trace["customdata"]) == list(range(60))
     assert "thumbs" not in before  # the data set is gone, the map is not
 
 
 def test_wrong_images_are_crosses(tmp_path):
     value, _ = _map(faked.result(tmp_path, {"vpt-deep": _right(30)}))
-    crosses = {n for trace in value["data"] if trace["marker"]["symbol"] == "x" for n in trace["customdata"]}
+    crosses = {n for trace in _points(value) if trace["marker"]["symbol"] == "x" for n in trace["customdata"]}
     assert crosses == set(range(30, 60))
 
 
-def test_a_map_by_right_or_wrong_has_two_names(tmp_path):
+def test_the_legend_names_all_classes_also_those_without_a_right_image(tmp_path):
+    result = faked.result(tmp_path, {"vpt-deep": _right(0)})
+    assert _legend(_map(result)[0]) == ["a", "b", "c", "wrong"]
+    assert _legend(_map(result, by="right")[0]) == ["right", "wrong"]
+
+
+def test_right_and_wrong_have_their_colours(tmp_path):
     value, _ = _map(faked.result(tmp_path, {"vpt-deep": _right(30)}), by="right")
-    assert {t["name"] for t in value["data"]} == {"right", "wrong"}
-    assert sum(t["showlegend"] for t in value["data"]) == 2
+    assert {(t["marker"]["symbol"], t["marker"]["color"]) for t in _points(value)} == {("circle", RIGHT), ("x", WRONG)}
 
 
 def test_a_map_can_show_one_class_and_ring_one_image(tmp_path):
     value, _ = _map(faked.result(tmp_path, {"vpt-deep": _right(60)}), only=1, chosen=5)
-    opacity = {t["name"]: t["opacity"] for t in value["data"] if "customdata" in t}
-    assert opacity["b"] > 0.5 > opacity["a"] == opacity["c"]
-    assert "customdata" not in value["data"][-1] and value["data"][-1]["marker"]["symbol"] == "circle-open"
+    opacity = [trace["opacity"] for trace in _points(value)]
+    assert opacity[1] > 0.5 > opacity[0] == opacity[2]
+    assert value["data"][-1]["marker"]["symbol"] == "circle-open"
 
 
 def test_more_classes_than_colours_get_other_symbols(tmp_path):
     classes = tuple(f"class {k}" for k in range(20))
     value, _ = _map(faked.result(tmp_path, {"vpt-deep": _right(60)}, classes))
-    looks = {(t["marker"]["color"], t["marker"]["symbol"]) for t in value["data"]}
-    assert len(looks) == 20
+    assert len({(t["marker"]["color"], t["marker"]["symbol"]) for t in _points(value)}) == 20
+    assert _legend(value) == ["wrong"]
 
 
 def test_strangers_words_are_letters_in_all_charts(tmp_path):

@@ -167,7 +167,17 @@ def test_the_filters_of_the_strip(key: str, monkeypatch: pytest.MonkeyPatch):
     assert inspect.strip_images(result, 0, "wrong") == [2, 3, 4, 5]
     assert inspect.strip_images(result, 1, "disagree") == [1, 2]
     gallery, images, said = inspect.show_strip(key, first, "disagree", 2)
-    assert images == [1, 2] and gallery.selected_index == 1 and said == "2 of 6 test images."
+    assert images == [1, 2] and gallery.selected_index == 1
+    assert said == "2 images on which methods disagree."
+
+
+def test_the_strip_follows_the_chosen_image(key: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(inspect, "SHOWN", 4)
+    name = _names(key)[0]
+    gallery, images, said = inspect.show_strip(key, name, "all", 5)
+    assert images == [4, 5] and gallery.selected_index == 1 and said == "Test images 5 to 6 of 6."
+    assert inspect.follow(key, name, "all", 4, images)[0].selected_index == 0
+    assert inspect.follow(key, name, "all", 0, images)[1] == [0, 1, 2, 3]
 
 
 def test_attention_of_prompts_and_of_the_frozen_model(key: str):
@@ -191,11 +201,11 @@ def test_attention_is_computed_once(key: str, monkeypatch: pytest.MonkeyPatch):
 def test_without_the_data_set_the_numbers_stay(gone: str):
     name = _names(gone)[1]
     line, viewer, _, missing = inspect.show_image(gone, name, 0)
-    assert line.startswith("Image 1") and viewer is None and missing.visible and "There is no task" in missing.value
+    assert line.startswith("Image 1") and viewer is None and missing.visible and "not on this computer" in missing.value
     assert inspect.show_strip(gone, name, "all", 0)[1] == []
     result = all_results()[gone]
     heading, gallery, images = differences.cell_images(result, 1, int(result.runs[1].labels[0]), _called(result, 0))
-    assert "There is no task" in heading and not gallery.visible and images == []
+    assert "not on this computer" in heading and not gallery.visible and images == []
     assert movement.redraw(gone, name, "class", movement.ALL, 0)[0]["data"]
     assert compare.show(gone)[1]["data"]
 

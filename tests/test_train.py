@@ -21,7 +21,7 @@ from vpt_core.spec import Spec
 from vpt_core.tasks import load_task
 from vpt_core.train import Diverged, Epoch, Step, fit, learning_rate
 
-SPEC = Spec(epochs=4, batch_size=6)
+SPEC = Spec(epochs=4, batch_size=6, lr=1e-2)
 DEEP = {"prompts": 2, "dropout": 0.2}
 LATE = {"prompts": 2, "layers": "3-4"}
 
@@ -78,6 +78,16 @@ def test_each_epoch_sees_each_image_once_in_another_order(backbone):
     list(fit(model, train, Feed(pictures(labels[:0]), torch.tensor([]), 0), SPEC))
     epochs = [sum(train.seen[i : i + 4], []) for i in range(0, 16, 4)]
     assert all(sorted(order) == list(range(24)) for order in epochs) and len({tuple(order) for order in epochs}) == 4
+
+
+def test_it_learns_in_training_mode_and_validates_outside_of_it(backbone):
+    model, learning, looking = model_of(backbone), [], []
+    model.register_forward_pre_hook(lambda module, args: learning.append(module.training))
+    run = model.run
+    model.run = lambda *args: looking.append(model.training) or run(*args)
+    list(training(model, SPEC))
+    assert learning == [True] * 16
+    assert looking == ([True] * 4 + [False]) * 4  # four batches, then one of validation
 
 
 def test_it_learns(backbone):
@@ -189,29 +199,39 @@ def test_two_trainings_at_once_go_as_each_alone(backbone, method):
     assert together == alone
 
 
-def test_the_best_epoch_is_left_and_not_the_last(backbone):
-    """At this rate the validation result goes up and down."""
-    model, kept, epochs, last = model_of(backbone), {}, [], {}
-    for record in training(model, Spec(epochs=12, batch_size=6, lr=0.3)):
+def test_the_best_epoch_is_left_and_not_the_last(backbone, monkeypatch):
+    """Best is most validation images right, whatever the loss; of equals the later one."""
+    results = [(1.0, 5), (0.9, 4), (0.5, 8), (0.7, 8), (0.1, 7), (0.6, 6)]
+    told = iter(results)
+    monkeypatch.setattr("vpt_core.train._validate", lambda model, val: next(told))
+    model, each = model_of(backbone), []
+    epochs = []
+    for record in training(model, replace(SPEC, epochs=len(results))):
         if isinstance(record, Epoch):
             epochs.append(record)
-            last = weights(model)
-            kept = last if record.best else kept
-    assert same(weights(model), kept) and not same(kept, last)
-    best = max(epochs, key=lambda e: (e.val_correct, e.epoch))
-    assert best is [e for e in epochs if e.best][-1]
-    labels = labels_of(4)
-    _, logits = drain(features_and_logits(model, drain(feed(model, pictures(labels, seed=1), labels))))
-    assert int((logits.argmax(1).numpy() == labels).sum()) == best.val_correct
+            each.append(weights(model))
+    assert [e.best for e in epochs] == [True, False, True, True, False, False]
+    assert [(e.val_loss, e.val_correct) for e in epochs] == results
+    assert [same(weights(model), w) for w in each] == [False, False, False, True, False, False]
     assert not model.training
 
 
-@pytest.mark.parametrize("at", range(1, 17))
+def test_the_validation_result_is_that_of_the_weights_left(backbone):
+    model, labels = model_of(backbone), labels_of(4)
+    epochs = [r for r in training(model, replace(SPEC, lr=0.3)) if isinstance(r, Epoch)]
+    best = [e for e in epochs if e.best][-1]
+    _, logits = drain(features_and_logits(model, drain(feed(model, pictures(labels, seed=1), labels))))
+    assert int((logits.argmax(1).numpy() == labels).sum()) == best.val_correct
+    assert torch.nn.functional.cross_entropy(logits, torch.from_numpy(labels)).item() == pytest.approx(best.val_loss, abs=1e-6)
+    assert best.val_accuracy == best.val_correct / 12
+
+
+@pytest.mark.parametrize("at", range(1, 13))
 @pytest.mark.parametrize("how", ["stop", "close"])
 def test_stopped_at_any_batch_it_keeps_the_best_so_far(backbone, at, how):
-    """Four epochs of four batches."""
+    """Three epochs of four batches."""
     model, asked, kept, done = model_of(backbone), [], {}, 0
-    run = training(model, replace(SPEC, lr=0.3), lambda: asked.append(1) or (how == "stop" and len(asked) == at))
+    run = training(model, replace(SPEC, lr=0.3, epochs=3), lambda: asked.append(1) or (how == "stop" and len(asked) == at))
     for record in run:
         if isinstance(record, Step):
             done = record.step
@@ -251,7 +271,7 @@ def test_a_loss_that_is_no_number_stops_with_advice(backbone):
 
 
 @pytest.mark.parametrize("val", [0, 4])
-@pytest.mark.parametrize("batch_size", [1, 2, 3, 4, 5, 6, 8, 12, 24])
+@pytest.mark.parametrize("batch_size", [1, 3, 5, 12, 24])
 @pytest.mark.parametrize("method", ["linear", "vpt-deep"])
 def test_divergence_keeps_finite_weights_of_the_best_epoch(backbone, method, batch_size, val):
     """Wherever it happens: in a batch, or between an epoch's last batch and its validation."""
@@ -261,7 +281,7 @@ def test_divergence_keeps_finite_weights_of_the_best_epoch(backbone, method, bat
             if isinstance(record, Epoch):
                 json.dumps(asdict(record), allow_nan=False)
                 kept = weights(model) if record.best else kept
-    assert kept or batch_size <= 2
+    assert kept or batch_size == 1
     if kept:
         assert same(weights(model), kept) and all(t.isfinite().all() for t in kept.values())
 

@@ -92,9 +92,10 @@ def _tell(records: Iterable[Any]) -> None:
     said = None
     for record in records:
         if isinstance(record, Epoch):
-            val = "" if record.val_accuracy is None else f"  val {record.val_correct} of {record.val_total} ({record.val_accuracy:.1%})"
-            star = "  *" if record.best else ""
-            print(f"epoch {record.epoch}/{record.epochs}  loss {record.loss:.4f}{val}  {record.seconds:.1f} s{star}", flush=True)
+            share = record.val_accuracy
+            val = "" if share is None else f"  val {record.val_correct} of {record.val_total} ({share:.1%})"
+            end = f"{record.seconds:.1f} s{'  *' if record.best else ''}"
+            print(f"epoch {record.epoch}/{record.epochs}  loss {record.loss:.4f}{val}  {end}", flush=True)
         elif not isinstance(record, Step) and record.text != said:
             said = record.text
             print(f"{said} ...", flush=True)
@@ -145,7 +146,8 @@ def _method_options() -> dict[str, tuple[Option, Any]]:
 
 
 def _parser(with_methods: bool) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m vpt_core", description="Visual prompt tuning of frozen vision transformers.")
+    about = "Visual prompt tuning of frozen vision transformers."
+    parser = argparse.ArgumentParser(prog="python -m vpt_core", description=about)
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_command(commands, "list", list_, "names of what can be chosen, one a line").add_argument("what", choices=TABLES)

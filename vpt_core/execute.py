@@ -107,7 +107,9 @@ def _execute(run: Run, status: dict[str, Any], stop: Callable[[], bool]) -> Iter
     yield from _test(run, status, model, task, splits.test, pixels)
 
 
-def _counted(text: str, total: int, stop: Callable[[], bool], work: Generator[int, None, Result]) -> Generator[Phase, None, Result]:
+def _counted(
+    text: str, total: int, stop: Callable[[], bool], work: Generator[int, None, Result]
+) -> Generator[Phase, None, Result]:
     """Do `work`, telling how far it is. Before training there is nothing to keep, so `stop` ends the run."""
     yield Phase(text, 0, total)
     while True:
@@ -119,7 +121,9 @@ def _counted(text: str, total: int, stop: Callable[[], bool], work: Generator[in
             return end.value
 
 
-def _train(run: Run, status: dict[str, Any], model: Model, train: Feed, val: Feed, stop: Callable[[], bool]) -> Iterator[Record]:
+def _train(
+    run: Run, status: dict[str, Any], model: Model, train: Feed, val: Feed, stop: Callable[[], bool]
+) -> Iterator[Record]:
     clock = time.perf_counter()
     ended = {"state": "done", "reason": ""}
     epochs: list[Epoch] = []
@@ -152,7 +156,9 @@ def _kept(what: str, epochs: list[Epoch]) -> str:
     return f"{what} The best model (epoch {best.epoch}{accuracy}) is kept."
 
 
-def _test(run: Run, status: dict[str, Any], model: Model, task: Task, index: np.ndarray, pixels: np.ndarray) -> Iterator[Record]:
+def _test(
+    run: Run, status: dict[str, Any], model: Model, task: Task, index: np.ndarray, pixels: np.ndarray
+) -> Iterator[Record]:
     clock = time.perf_counter()
     images, labels = pixels[index], task.labels[index]
     go_on = lambda: False  # noqa: E731 (the result is nearly there: a stop now changes nothing)
@@ -185,11 +191,12 @@ def _test(run: Run, status: dict[str, Any], model: Model, task: Task, index: np.
 
 
 def _circumstances() -> dict[str, Any]:
+    packages = {name: version(name) for name in ("torch", "timm", "numpy")}
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "device": "cpu",
         "precision": "float32",
         "threads": torch.get_num_threads(),
-        "versions": {"vpt_core": __version__, "python": platform.python_version(), **{p: version(p) for p in ("torch", "timm", "numpy")}},
+        "versions": {"vpt_core": __version__, "python": platform.python_version(), **packages},
         "seconds": {},
     }

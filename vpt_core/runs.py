@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from vpt_core.backbones import Backbone
+from vpt_core.backbones import Backbone, card
 from vpt_core.errors import UserError
 from vpt_core.methods import METHODS
 from vpt_core.metrics import Score
@@ -48,7 +48,10 @@ class Run:
 
     @property
     def status(self) -> dict[str, Any]:
-        """`status.json`, its `state` waiting, running, done, stopped or failed; a run that says "running" in a process that is gone is reported as failed."""
+        """`status.json`, its `state` waiting, running, done, stopped or failed.
+
+        A run that says "waiting" or "running" in a process that is gone is reported as failed.
+        """
         status = _read_json(self.folder / "status.json")
         if status["state"] in ("waiting", "running") and not _alive(status["process"]):
             status |= {"state": "failed", "reason": "The program ended while this run was going on."}
@@ -121,7 +124,8 @@ def open_run(root: Path, name: str) -> Run:
 
 def new_run(spec: Spec, root: Path) -> Run:
     """Make the folder of a run that is yet to be executed. Raises `UserError` when `spec` cannot be."""
-    METHODS[spec.method].read_options(spec.options)
+    method = METHODS[spec.method]
+    method.first_layer(method.read_options(spec.options), card(spec.backbone).depth)  # refuses layers that are not there
     label = re.sub(r"[^a-z0-9]+", "-", f"{Path(spec.task).stem[:30]}-{spec.method}".lower()).strip("-")
     folder = Path(root) / f"{datetime.now():%Y%m%d-%H%M%S}-{label}-{secrets.token_hex(3)}"
     folder.mkdir(parents=True)

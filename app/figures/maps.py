@@ -10,13 +10,14 @@ import plotly.graph_objects as go
 
 from app import pictures
 from app.components import COLOURS, figure, plain
-from app.figures.colours import RIGHT, WRONG, colour
+from app.figures.colours import NEUTRAL, RIGHT, WRONG, colour
 from app.results import Result
 from app.verdict import predicted
 from vpt_core.errors import UserError
 from vpt_core.runs import Run
 
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "star", "hexagon")  # one for each round through the colours
+CROSS = "x"
 MOST_NAMES = 12  # classes in the legend
 FAINT = 0.12
 
@@ -31,14 +32,13 @@ def map_figure(run: Run, places: np.ndarray, both: np.ndarray, result: Result, *
     fig = go.Figure()
     truth, said = run.labels, predicted(run)
     words = np.array(_words(run, said), dtype=object)
-    named: set[str] = set()
-    for name, mine, look in _groups(run, truth, truth == said, by, only):
+    for name, ink, symbol in _legend(run, by):
+        fig.add_scatter(x=[None], y=[None], mode="markers", name=name, marker={"color": ink, "symbol": symbol, "size": 9})
+    for mine, look in _groups(run, truth, truth == said, by, only):
         fig.add_scatter(
             x=places[mine, 0], y=places[mine, 1], mode="markers", customdata=np.flatnonzero(mine).tolist(),
-            hovertext=words[mine].tolist(), hoverinfo="text", name=name, legendgroup=name,
-            showlegend=name not in named and (by == "right" or len(run.classes) <= MOST_NAMES), **look,
+            hovertext=words[mine].tolist(), hoverinfo="text", showlegend=False, **look,
         )
-        named.add(name)
     if chosen is not None:
         fig.add_scatter(x=places[[chosen], 0], y=places[[chosen], 1], mode="markers", hoverinfo="skip", showlegend=False,
                         marker={"symbol": "circle-open", "size": 20, "color": COLOURS[3], "line": {"width": 3}})
@@ -60,15 +60,29 @@ def _words(run: Run, said: np.ndarray) -> list[str]:
             for i, (t, p) in enumerate(zip(run.labels, said, strict=True))]
 
 
-def _groups(run: Run, truth: np.ndarray, right: np.ndarray, by: str,
-            only: int | None) -> Iterator[tuple[str, np.ndarray, dict[str, Any]]]:
-    """Name, members (N,) and look of each trace: the right and the wrong ones of every class, where there are some."""
-    for k, name in enumerate(run.classes):
+def _legend(run: Run, by: str) -> Iterator[tuple[str, str, str]]:
+    """Name, colour and symbol of each entry; more than `MOST_NAMES` classes would take the place of the map."""
+    if by == "right":
+        yield "right", RIGHT, SYMBOLS[0]
+    elif len(run.classes) <= MOST_NAMES:
+        for k, name in enumerate(run.classes):
+            yield plain(name, 24), colour(k), _symbol(k)
+    yield "wrong", WRONG if by == "right" else NEUTRAL, CROSS
+
+
+def _symbol(k: int) -> str:
+    return SYMBOLS[k // len(COLOURS) % len(SYMBOLS)]
+
+
+def _groups(
+    run: Run, truth: np.ndarray, right: np.ndarray, by: str, only: int | None
+) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
+    """Members (N,) and look of each trace: the right and the wrong ones of every class, where there are some."""
+    for k in range(len(run.classes)):
         for good in (True, False):
             mine = (truth == k) & (right == good)
             if not mine.any():
                 continue
             ink = colour(k) if by == "class" else RIGHT if good else WRONG
-            symbol = SYMBOLS[k // len(COLOURS) % len(SYMBOLS)] if good else "x"
-            look = {"marker": {"color": ink, "symbol": symbol, "size": 9}, "opacity": 0.9 if only in (None, k) else FAINT}
-            yield plain(name, 24) if by == "class" else "right" if good else "wrong", mine, look
+            look = {"color": ink, "symbol": _symbol(k) if good else CROSS, "size": 9}
+            yield mine, {"marker": look, "opacity": 0.9 if only in (None, k) else FAINT}

@@ -38,8 +38,8 @@ def build(page: Page, tab: gr.Tab) -> None:
                 html_template="<ul>{{#each value}}<li>{{this}}</li>{{/each}}</ul>",
             )
             forward = gr.Button("Next: tune", variant="primary", elem_classes=["primary-action"], elem_id="data-next")
-    samples = gr.Gallery(label="Samples", columns=[4, 8, 12], height=250, object_fit="cover", allow_preview=False,
-                         interactive=False, buttons=[], elem_id="data-samples")
+    samples = gr.Gallery(label="Samples", columns=12, height=250, object_fit="cover", allow_preview=False,
+                         interactive=False, buttons=[], fit_columns=False, elem_id="data-samples", elem_classes=["thumbs"])
     with gr.Row():
         counts = gr.Dataframe(headers=["class", "images", "train", "validate", "test"], datatype="str", interactive=False,
                               max_height=360, label="Images a class (split drawn with seed 0)", elem_id="data-counts")

@@ -29,7 +29,7 @@ _SHARES_NOTE = (
     "How much of the attention the prompts take, layer by layer, in this image. Much attention does not mean much influence: "
     "the prompts' values may be small. A single image is an example; look at a few more."
 )
-_NO_PROMPTS = "This method has no prompts: you see the frozen model. Choose a method with prompts to see what they get."
+_NO_SHARES = "For a method with prompts, what they get of the attention appears here."
 
 
 def build(page: Page, tab: gr.Tab) -> None:
@@ -46,8 +46,7 @@ def build(page: Page, tab: gr.Tab) -> None:
     gr.Markdown("### Where the model looks")
     viewer = attention_viewer(elem_id="inspect-attention")
     sentence(_VIEWER_NOTE, css="note")
-    shares = plot(label="Attention to the prompts by layer", height=280, elem_id="inspect-shares",
-                  empty=_NO_PROMPTS)
+    shares = plot(label="Attention to the prompts by layer", height=280, elem_id="inspect-shares", empty=_NO_SHARES)
     sentence(_SHARES_NOTE, css="note")
     maps = movement.build(page, run)
 
@@ -59,7 +58,7 @@ def build(page: Page, tab: gr.Tab) -> None:
     run.input(**thumbs, **_PRIVATE).success(**picture, **_PRIVATE).success(**maps.drawing, **_PRIVATE)
     which.input(**thumbs, **_PRIVATE)
     strip.select(choose, images, page.image, **_PRIVATE)
-    page.image.change(mark, [images, page.image], strip, **_PRIVATE)
+    page.image.change(follow, [*thumbs["inputs"], images], thumbs["outputs"], **_PRIVATE)
     page.image.change(**picture, **_PRIVATE)
 
 
@@ -78,23 +77,27 @@ def offer(key: str | None, name: str | None, image: int) -> tuple[gr.Radio, int,
 
 @shows_user_errors
 def show_strip(key: str | None, name: str | None, which: str, image: int) -> list[Any]:
-    """The strip, its images, and how many of how many it shows."""
+    """The strip, its images, and which of how many they are: of many, the `SHOWN` among which the chosen image is."""
     result = find(key)
     if result is None or name is None:
         return [gr.Gallery([], selected_index=None), [], ""]
     images = strip_images(result, number(result, name), which)
-    some = images[:SHOWN]
+    first = (_place(images, image) or 0) // SHOWN * SHOWN
+    some = images[first : first + SHOWN]
     try:
         thumbs = pictures.gallery(result, some, lambda i: str(i + 1))
-    except UserError:  # the sentence under the strip says why
-        thumbs, some = [], []
-    said = f"{len(some)} of {result.runs[0].test.total} test images." if thumbs else _no_image(which) if not images else ""
-    return [gr.Gallery(thumbs, selected_index=_place(some, image)), some, said]
+    except UserError:  # `show_image` says why
+        return [gr.Gallery([], selected_index=None), [], ""]
+    return [gr.Gallery(thumbs, selected_index=_place(some, image)), some, _count(which, first, len(some), len(images))]
 
 
-def _no_image(which: str) -> str:
-    return {"wrong": "This method gets every test image right.", "disagree": "All methods get the same images right."}.get(
-        which, "There are no test images.")
+def _count(which: str, first: int, shown: int, total: int) -> str:
+    if not total:
+        return {"all": "There are no test images.", "wrong": "This method gets every test image right.",
+                "disagree": "All methods get the same images right."}[which]
+    what = {"all": "test images", "wrong": "images that this method gets wrong",
+            "disagree": "images on which methods disagree"}[which]
+    return f"{what.capitalize()} {first + 1} to {first + shown} of {total}." if shown < total else f"{total} {what}."
 
 
 def strip_images(result: Result, index: int, which: str) -> list[int]:
@@ -114,9 +117,11 @@ def choose(images: list[int], event: gr.SelectData) -> int:
     return images[event.index]
 
 
-def mark(images: list[int], image: int) -> gr.Gallery:
+def follow(key: str | None, name: str | None, which: str, image: int, images: list[int]) -> list[Any]:
     """The chosen image is marked in the strip, wherever it was chosen."""
-    return gr.Gallery(selected_index=_place(images, image))
+    if image in images:
+        return [gr.Gallery(selected_index=images.index(image)), gr.skip(), gr.skip()]
+    return show_strip(key, name, which, image)
 
 
 @shows_user_errors
@@ -131,5 +136,5 @@ def show_image(key: str | None, name: str | None, image: int) -> list[Any]:
     try:
         viewer, seen = inside.attention_view(result, run, image), inside.attention(run, image)
     except UserError as error:
-        return [said, None, None, gr.HTML(f"Pictures and attention cannot be shown: {error}", visible=True)]
+        return [said, None, None, gr.HTML(f"Where the model looks cannot be shown. {error}", visible=True)]
     return [said, viewer, shares_figure(seen.to_prompts), gr.HTML(visible=False)]

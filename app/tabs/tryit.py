@@ -27,8 +27,8 @@ def build(page: Page, tab: gr.Tab) -> None:
         with gr.Column(scale=2, min_width=320):
             photo = gr.Image(label="A photo of your own: drop, paste, or use the camera", type="filepath", height=280,
                              sources=["upload", "clipboard", "webcam"], elem_id="try-photo")
-            samples = gr.Gallery(label="Or a test image that no method was tuned on", columns=6, height=190, allow_preview=False,
-                                 interactive=False, buttons=[], object_fit="cover", elem_id="try-samples")
+            samples = gr.Gallery(label="Or a test image that no method was tuned on", columns=6, height=210, allow_preview=False,
+                                 interactive=False, buttons=[], object_fit="cover", fit_columns=False, elem_id="try-samples", elem_classes=["thumbs"])
         with gr.Column(scale=3, min_width=320):
             answer = gr.HTML(elem_id="try-answer", html_template="<p><strong>{{value}}</strong></p>")
             confidences = bars(empty="Choose an image to see what each method says.", elem_id="try-bars")

@@ -53,8 +53,8 @@ def build(page: Page, tab: gr.Tab) -> None:
     form["backbone"].change(described, form["backbone"], [form["backbone"], form["image_size"]], **quiet)
     go.click(begin, inputs, page.job, **quiet).success(look, page.job, live, **quiet)
     stop.click(halt, page.job, None, queue=False, **quiet)
-    gr.on([timer.tick, page.demo.load], look, page.job, live, **quiet)
-    timer.tick(settle, [page.job, page.result], page.result, **quiet)
+    # One after the other: the tick that finds the job ended is the last one, and has to settle the result too.
+    gr.on([timer.tick, page.demo.load], look, page.job, live, **quiet).then(settle, [page.job, page.result], page.result, **quiet)
     compare.click(lambda: gr.Tabs(selected="compare"), None, page.tabs, **quiet)
 
 
@@ -179,11 +179,11 @@ def look(id: str) -> list[Any]:
 
 
 def settle(id: str, shown: str | None) -> Any:
-    """When a job has ended, its result is the one on show."""
+    """The results there are; when a job has ended, its own is the one on show."""
     job = JOBS.get(id)
-    if job is None or job.active:
+    if job and job.active:
         return gr.skip()
-    mine = {run.name for run in job.runs}
+    mine = {run.name for run in job.runs} if job else set()
     there = results.all_results()
     own = next((key for key, result in there.items() if mine & {run.name for run in result.runs}), shown)
     return gr.Dropdown(**results.choices(own))

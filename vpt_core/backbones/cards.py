@@ -18,7 +18,8 @@ class Card:
     `params` counts the backbone without a classifier. `download_mb` is the size of the weight file in MB (10^6
     bytes), with the classifier it may carry. `sizes` are the image sizes on offer, in pixels a side; any multiple
     of `patch` works. `bundled` is the weight file's path in the assets folder, empty for weights from the hub.
-    `depth` counts the blocks. `pool` replaces the pooling that timm builds the model with, where the pretrained model has no read-out.
+    `depth` counts the blocks. `pool` replaces the pooling that timm builds the model with, where the pretrained model
+    has no read-out.
     """
 
     name: str

@@ -15,7 +15,6 @@ from vpt_core.methods.base import Linear, Options
 from vpt_core.methods.keyed import can_key, keyed_block
 from vpt_core.options import option
 
-
 _DROPOUT = "share of the prompts' entries zeroed in a training step"
 
 
@@ -41,7 +40,9 @@ class Prompted(Linear):
 
     recipe = {}
 
-    def __init__(self, backbone: Backbone, options: ShallowOptions, generator: torch.Generator, layers: tuple[int, ...]) -> None:
+    def __init__(
+        self, backbone: Backbone, options: ShallowOptions, generator: torch.Generator, layers: tuple[int, ...]
+    ) -> None:
         super().__init__(backbone, options, generator)
         self.layers = layers
         self.cut = layers[0]
@@ -130,6 +131,7 @@ def read_layers(text: str, depth: int) -> tuple[int, ...]:
         match = re.fullmatch(r"\s*(\d{1,4})\s*(?:-\s*(\d{1,4})\s*)?", part)
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
         if not 1 <= first <= last <= depth:
-            raise UserError(f"Prompted layers is {text!r}; write all, or layers from 1 to {depth} such as 1-{depth} or 1,{depth}.")
+            examples = f"1-{depth} or 1,{depth}"
+            raise UserError(f"Prompted layers is {text!r}; write all, or layers from 1 to {depth} such as {examples}.")
         layers.update(range(first, last + 1))
     return tuple(sorted(layers))

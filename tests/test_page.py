@@ -1,0 +1,185 @@
+"""What stands behind the page, without a browser: jobs, visitors' data, forms, estimates, files to take away."""
+
+from __future__ import annotations
+
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny import RANDOM
+
+from app import estimate, progress, results, settings, sources
+from app.controls import control, typed
+from app.jobs import Job, Jobs
+from app.tabs import data, save, tryit, tune
+from app.ui import build
+from vpt_core import METHODS, Spec, UserError
+from vpt_core.options import options_of
+from vpt_core.prompt_file import load_prompt
+from vpt_core.tasks import TASKS, load_task
+
+QUICK = Spec(task="sprites-count", backbone=RANDOM, method="vpt-deep", image_size=32, shots=1, epochs=2)
+
+
+@pytest.fixture
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty runs folder, and no memory of tasks."""
+    monkeypatch.setattr(settings, "RUNS", tmp_path / "runs")
+    results.cached_task.cache_clear()
+    return tmp_path / "runs"
+
+
+def _ended(job: Job) -> Job:
+    for _ in range(600):
+        if not job.active:
+            return job
+        time.sleep(0.1)
+    raise AssertionError(f"job still {job.state}: {job.now}")
+
+
+def _zip(path: Path, files: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return path
+
+
+def _png(tmp_path: Path, shade: int) -> bytes:
+    Image.fromarray(np.full((20, 20, 3), shade, np.uint8)).save(tmp_path / "one.png")
+    return (tmp_path / "one.png").read_bytes()
+
+
+def test_the_page_has_all_its_tabs_and_no_public_endpoint():
+    config = build().get_config_file()
+    labels = [c["props"].get("label") for c in config["components"] if c["type"] == "tabitem"]
+    assert labels == ["Start", "Data", "Tune", "Compare", "Look inside", "Try it", "Save"]
+    assert not [d["api_name"] for d in config["dependencies"] if d["api_visibility"] == "public"]
+
+
+def test_a_job_runs_in_order_and_its_results_are_found(runs):
+    job = _ended(Jobs().submit([Spec(**{**QUICK.to_json(), "method": "linear"}), QUICK], runs))
+    assert job.state == "done" and [run.spec.method for run in job.runs] == ["linear", "vpt-deep"]
+    assert all(run.finished for run in job.runs)
+    assert [len(c["title"]) > 0 for c in progress.cards_of(job)] == [True, True]
+    assert len(progress.curves_of(job)["data"]) == 4
+    result = next(r for r in results.all_results().values() if not r.recorded)
+    assert [run.name for run in result.runs] == [run.name for run in job.runs]
+    assert results.find(result.key).key == result.key and result.title.startswith("How many")
+    assert (result.test_index == load_task("sprites-count").splits(0, 1).test).all()
+
+
+def test_stop_before_and_in_the_line(runs):
+    jobs = Jobs()
+    first, second = jobs.submit([Spec(**{**QUICK.to_json(), "epochs": 1000})], runs), jobs.submit([QUICK], runs)
+    assert jobs.ahead(second) == 1 and "before yours" in progress.state_of(second, 1)["text"]
+    second.stopping.set()
+    first.stopping.set()
+    assert _ended(first).state in ("stopped", "failed") and _ended(second).state == "stopped"
+    assert "Stopped" in progress.state_of(first, 0)["text"] and "Stopped" in second.message
+    assert jobs.get(first.id) is first and jobs.get("unknown") is None and jobs.get(None) is None
+
+
+def test_a_job_that_cannot_be_done_says_why_and_the_line_goes_on(runs):
+    jobs = Jobs()
+    bad = jobs.submit([Spec(**{**QUICK.to_json(), "image_size": 33})], runs)
+    assert _ended(bad).state == "failed" and "33" in bad.message
+    assert _ended(jobs.submit([QUICK], runs)).state == "done"
+
+
+def test_an_upload_becomes_a_data_set_of_its_own(runs, tmp_path):
+    files = {f"{name}/{i}.png": _png(tmp_path, 10 * i + 100 * c) for c, name in enumerate(("cat", "dog")) for i in range(6)}
+    source = sources.take_in(_zip(tmp_path / "my pets.zip", files), lambda done, total: None)
+    task = sources.task_of(source)
+    assert task.title == "my pets" and task.classes == ("cat", "dog") and len(task.labels) == 12
+    assert Path(sources.place(source)).is_relative_to(runs)
+    assert [row[0] for row in data.counts_of(task)] == ["cat", "dog"] and len(data.samples_of(task)) == 12
+    assert sources.place("stamps") == "stamps"
+
+
+@pytest.mark.parametrize("source", ["", "/etc", "import:../../etc", "import:" + "0" * 32, "../runs", "import:" + "g" * 32])
+def test_a_made_up_source_is_refused(runs, source):
+    with pytest.raises(UserError, match="not on this computer"):
+        sources.place(source)
+
+
+def test_a_refused_upload_leaves_nothing(runs, tmp_path):
+    with pytest.raises(UserError):
+        sources.take_in(_zip(tmp_path / "empty.zip", {}), lambda done, total: None)
+    assert not results.data_folder().exists()
+
+
+def test_samples_show_every_class_first():
+    for name in TASKS:
+        task = load_task(name)
+        shown = data.samples_of(task)
+        assert len({caption for _, caption in shown}) == min(len(task.classes), data.SHOWN)
+
+
+def test_every_option_has_a_field_that_gives_its_type_back():
+    for owner in (Spec, *(row.Options for row in METHODS.values())):
+        for name, (opt, default) in options_of(owner).items():
+            field = control(name, opt, default, "x")
+            assert field.elem_id == f"x-{name}" and field.label == opt.label and field.value == default
+            given = float(default) if isinstance(default, int) else default
+            assert type(typed(owner, {name: given})[name]) is type(default)
+    with pytest.raises(UserError, match="Epochs is empty"):
+        typed(Spec, {"epochs": None})
+
+
+def _form(**changes):
+    build()
+    values = {"backbone": RANDOM, "image_size": 32, "methods": ["vpt-deep", "linear"]}
+    values |= {n: default for n, (_, default) in options_of(Spec).items() if n not in values and n not in ("task", "method")}
+    for method, row in METHODS.items():
+        values |= {f"{method}.{n}": default for n, (_, default) in options_of(row.Options).items()}
+    values |= changes
+    return [values[key] for key in tune._form_keys]
+
+
+def test_the_form_becomes_specs_in_the_order_of_the_table():
+    linear, deep = tune.specs("stamps", *_form(**{"epochs": 3.0, "vpt-deep.prompts": 5.0}))
+    assert (linear.method, linear.epochs, linear.options) == ("linear", 100, {})
+    assert (deep.method, deep.epochs, deep.options["prompts"]) == ("vpt-deep", 3, 5)
+    assert linear.seed == deep.seed and linear.task == deep.task == "stamps"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [({"methods": []}, "No method"), ({"epochs": 0}, "Epochs is 0"), ({"vpt-deep.layers": "13-14"}, "Prompted layers"),
+     ({"lr": None}, "Learning rate is empty"), ({"backbone": "resnet50"}, "VisionTransformer")],
+)
+def test_a_form_that_cannot_be_is_answered_with_a_sentence(changes, said):
+    assert said in tune.guess("stamps", *_form(**changes))
+
+
+def test_the_guess_names_images_and_time():
+    said = tune.guess("stamps", *_form(shots=4))
+    assert "36 images train" in said and "Time on this computer" in said
+
+
+def test_estimates_grow_with_the_work():
+    task = load_task("sprites-count")
+    specs = {m: Spec(task="sprites-count", method=m, shots=8, **METHODS[m].recipe) for m in METHODS}
+    linear, deep = (estimate.run_seconds(specs[m], task) for m in ("linear", "vpt-deep"))
+    late = estimate.run_seconds(Spec(**{**specs["vpt-deep"].to_json(), "options": {"layers": "12"}}), task)
+    assert linear < late < deep
+    assert estimate.in_words(3) == "some seconds" and estimate.in_words(41) == "about 40 s" and estimate.in_words(200) == "about 3 min"
+
+
+def test_what_is_saved_is_what_was_learned(runs):
+    job = _ended(Jobs().submit([QUICK], runs))
+    save.copies.cache_clear()
+    prompt, whole = save.copies(job.runs[0].folder)
+    assert prompt.name == "how-many-vpt-deep.safetensors" and load_prompt(prompt).about.task == "How many"
+    with zipfile.ZipFile(whole) as archive:
+        names = {Path(name).name for name in archive.namelist()}
+    assert {"spec.json", "status.json", "history.jsonl", "tuned.safetensors", "logits.npy"} <= names
+    key = next(k for k, r in results.all_results().items() if not r.recorded)
+    said, value = tryit.answers(key, load_task("sprites-count").pixels[0], "1 object")
+    assert said.endswith("It is: 1 object.") and sum(row["values"][0] for row in value["rows"]) == pytest.approx(1, abs=1e-5)
+    facts, _, _, code = save.pack(key, job.runs[0].name)
+    assert "kB" in facts[0]["big"] and prompt.name in code
+    compile(code, "snippet", "exec")
