@@ -25,7 +25,7 @@ def run_seconds(spec: Spec, task: Task) -> float:
 
 
 def in_words(seconds: float) -> str:
-    """"about 40 s", "about 3 min"."""
+    """ "about 40 s", "about 3 min"."""
     if seconds < 10:
         return "some seconds"
     if seconds < 90:

@@ -19,7 +19,12 @@ def state_of(job: Job, ahead: int) -> dict[str, Any]:
     """The value of `progress_bar` for a job with `ahead` jobs before it."""
     if job.state == "waiting":
         others = "1 other tuning is" if ahead == 1 else f"{ahead} other tunings are"
-        return {"text": f"In line: {others} before yours. You can look at the recorded run meanwhile.", "done": 0, "total": 0, "tone": ""}
+        return {
+            "text": f"In line: {others} before yours. You can look at the recorded run meanwhile.",
+            "done": 0,
+            "total": 0,
+            "tone": "",
+        }
     if not job.active:
         text = {"done": "Done. The test images were looked at once, at the end."}.get(job.state, job.message)
         return {"text": text, "done": None, "total": 0, "tone": "" if job.state == "done" else "warn"}
@@ -62,16 +67,25 @@ def curves(runs: list[Run] | tuple[Run, ...], revision: str) -> dict[str, Any] |
     for k, (run, history) in enumerate(zip(runs, histories, strict=True)):
         share = [e.epoch / e.epochs for e in history]
         label = plain(run_label(run))
-        look: dict[str, Any] = {"name": label, "legendgroup": str(k), "line": {"color": COLOURS[k % len(COLOURS)]},
-                                "mode": "lines+markers" if len(history) <= 30 else "lines"}
+        look: dict[str, Any] = {
+            "name": label,
+            "legendgroup": str(k),
+            "line": {"color": COLOURS[k % len(COLOURS)]},
+            "mode": "lines+markers" if len(history) <= 30 else "lines",
+        }
         said = [f"{label}<br>epoch {e.epoch} of {e.epochs}, {e.seconds:.1f} s" for e in history]
         for column, values in ((1, [e.val_accuracy for e in history]), (2, [e.loss for e in history])):
-            fig.add_scatter(x=share, y=values, hovertext=said, hoverinfo="text+y", showlegend=column == 1, row=1, col=column, **look)
+            fig.add_scatter(
+                x=share, y=values, hovertext=said, hoverinfo="text+y", showlegend=column == 1, row=1, col=column, **look
+            )
     fig.update_xaxes(tickformat=".0%", range=[0, 1.02], title="of its training")
     fig.update_yaxes(tickformat=".0%", range=[0, 1.02], col=1)
     fig.update_yaxes(rangemode="tozero", col=2)
-    fig.update_layout(legend={"orientation": "h", "y": 1.12, "yanchor": "bottom"}, margin={"l": 44, "r": 12, "t": 72, "b": 40},
-                      uirevision=revision)
+    fig.update_layout(
+        legend={"orientation": "h", "y": 1.12, "yanchor": "bottom"},
+        margin={"l": 44, "r": 12, "t": 72, "b": 40},
+        uirevision=revision,
+    )
     return figure(go.Figure(fig))
 
 
@@ -89,7 +103,8 @@ def card_of(run: Run) -> dict[str, str]:
         "title": run_label(run),
         "big": f"{result.accuracy:.0%}",
         "small": f"{result.correct} of {result.total} test images, 95 % interval {low:.0%} to {high:.0%}",
-        "note": f"{status['trained']:,} learned numbers, {status['file_bytes'] / 1000:,.0f} kB, {status['seconds']['total']:.0f} s"
+        "note": f"{status['trained']:,} learned numbers, {status['file_bytes'] / 1000:,.0f} kB, "
+        f"{status['seconds']['total']:.0f} s"
         + (f". {status['reason']}" if status["reason"] else ""),
         "tone": "accent" if run.spec.method.startswith("vpt") else "",
     }

@@ -39,7 +39,13 @@ class Result:
     def title(self) -> str:
         spec, status = self.runs[0].spec, self.runs[0].status
         shots = f"{spec.shots} a class" if spec.shots else "all images"
-        parts = [status["task_title"], card(spec.backbone).title.split(",")[0], f"{spec.image_size} px", shots, f"seed {spec.seed}"]
+        parts = [
+            status["task_title"],
+            card(spec.backbone).title.split(",")[0],
+            f"{spec.image_size} px",
+            shots,
+            f"seed {spec.seed}",
+        ]
         return ("Recorded: " if self.recorded else "") + " · ".join(parts)
 
     @property
@@ -65,7 +71,11 @@ def run_label(run: Run) -> str:
     method = METHODS[run.spec.method]
     chosen, usual = method.read_options(run.spec.options), method.Options()
     fields = chosen.__dataclass_fields__
-    said = [f"{f.metadata['option'].label} {getattr(chosen, n)}" for n, f in fields.items() if getattr(chosen, n) != getattr(usual, n)]
+    said = [
+        f"{f.metadata['option'].label} {getattr(chosen, n)}"
+        for n, f in fields.items()
+        if getattr(chosen, n) != getattr(usual, n)
+    ]
     return method.title + (f" ({', '.join(said)})" if said else "")
 
 
@@ -94,7 +104,10 @@ def find(key: str | None) -> Result | None:
 def choices(key: str | None) -> dict[str, Any]:
     """Choices and value of a dropdown of results; the value stays `key` while that result exists."""
     there = all_results()
-    return {"choices": [(result.title, k) for k, result in there.items()], "value": key if key in there else next(iter(there), None)}
+    return {
+        "choices": [(result.title, k) for k, result in there.items()],
+        "value": key if key in there else next(iter(there), None),
+    }
 
 
 def data_folder() -> Path:

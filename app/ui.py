@@ -9,8 +9,15 @@ from app.page import Page
 from app.tabs import compare, data, inspect, save, start, tryit, tune
 
 TITLE = "VPT Studio"
-TABS = (("start", "Start", start), ("data", "Data", data), ("tune", "Tune", tune), ("compare", "Compare", compare),
-        ("inspect", "Look inside", inspect), ("try", "Try it", tryit), ("save", "Save", save))
+TABS = (
+    ("start", "Start", start),
+    ("data", "Data", data),
+    ("tune", "Tune", tune),
+    ("compare", "Compare", compare),
+    ("inspect", "Look inside", inspect),
+    ("try", "Try it", tryit),
+    ("save", "Save", save),
+)
 _HERO = """<h1>VPT Studio</h1>
 <p>A frozen vision model learns your task from a few learnable tokens. Tune visual prompts next to a linear probe,
 see what they do, and take them away in a file of some kilobytes.</p>"""

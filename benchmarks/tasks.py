@@ -51,8 +51,19 @@ def record(spec: Spec) -> None:
     with tempfile.TemporaryDirectory() as folder:
         run = tune(spec, folder)
         status, result = run.status, run.test
-    values = (spec.task, spec.method, spec.seed, spec.shots, spec.epochs, result.correct, result.total,
-              status["trained"], status["file_bytes"], status["seconds"]["total"], status["threads"])
+    values = (
+        spec.task,
+        spec.method,
+        spec.seed,
+        spec.shots,
+        spec.epochs,
+        result.correct,
+        result.total,
+        status["trained"],
+        status["file_bytes"],
+        status["seconds"]["total"],
+        status["threads"],
+    )
     FILE.parent.mkdir(exist_ok=True)
     fresh = not FILE.exists()
     with FILE.open("a", newline="") as file:
@@ -71,7 +82,10 @@ def table(rows: list[dict[str, str]]) -> str:
     groups: dict[tuple[str, str], list[dict[str, str]]] = defaultdict(list)
     for row in rows:
         groups[row["task"], row["method"]].append(row)
-    lines = ["| task | method | test accuracy, mean of seeds (95 % interval) | learned numbers | file | seconds |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| task | method | test accuracy, mean of seeds (95 % interval) | learned numbers | file | seconds |",
+        "|---|---|---|---|---|---|",
+    ]
     for task in TASKS:
         for method in METHODS:
             if (task, method) in groups:
@@ -89,8 +103,10 @@ def _line(task: str, method: str, rows: list[dict[str, str]]) -> str:
     spread = f" ± {100 * _T[n - 2] * statistics.stdev(shares) / n**0.5:.1f}" if 2 <= n <= len(_T) + 1 else ""
     seconds = statistics.median(float(row["seconds"]) for row in rows)
     size = int(rows[0]["bytes"]) / 1000
-    return (f"| {task} ({rows[0]['total']} test images) | {METHODS[method].title} | {100 * mean:.1f}{spread} (n = {n}) | "
-            f"{int(rows[0]['trained']):,} | {size:.0f} kB | {seconds:.0f} |")
+    return (
+        f"| {task} ({rows[0]['total']} test images) | {METHODS[method].title} | {100 * mean:.1f}{spread} (n = {n}) | "
+        f"{int(rows[0]['trained']):,} | {size:.0f} kB | {seconds:.0f} |"
+    )
 
 
 if __name__ == "__main__":

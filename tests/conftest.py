@@ -21,7 +21,8 @@ def task_folder(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="session")
 def small_spec(task_folder: str) -> Spec:
     """VPT-deep on a random backbone: a run of about a second."""
-    return Spec(task=task_folder, backbone=RANDOM, options={"prompts": 2}, image_size=SIZE, epochs=3, batch_size=6, lr=1e-2, seed=4)
+    few = {"prompts": 2}
+    return Spec(task=task_folder, backbone=RANDOM, options=few, image_size=SIZE, epochs=3, batch_size=6, lr=1e-2, seed=4)
 
 
 @pytest.fixture(scope="session")

@@ -47,8 +47,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    env = os.environ | {"GRADIO_SERVER_PORT": str(port), "VPT_RUNS": str(home / "runs"), "GRADIO_TEMP_DIR": str(home / "cache"),
-                        "HF_HUB_OFFLINE": "1"}
+    env = os.environ | {
+        "GRADIO_SERVER_PORT": str(port),
+        "VPT_RUNS": str(home / "runs"),
+        "GRADIO_TEMP_DIR": str(home / "cache"),
+        "HF_HUB_OFFLINE": "1",
+    }
     log = home / "log.txt"
     with log.open("w") as out:
         process = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=env, stdout=out, stderr=subprocess.STDOUT)

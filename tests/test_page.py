@@ -148,8 +148,13 @@ def test_the_form_becomes_specs_in_the_order_of_the_table():
 
 @pytest.mark.parametrize(
     ("changes", "said"),
-    [({"methods": []}, "No method"), ({"epochs": 0}, "Epochs is 0"), ({"vpt-deep.layers": "13-14"}, "Prompted layers"),
-     ({"lr": None}, "Learning rate is empty"), ({"backbone": "resnet50"}, "VisionTransformer")],
+    [
+        ({"methods": []}, "No method"),
+        ({"epochs": 0}, "Epochs is 0"),
+        ({"vpt-deep.layers": "13-14"}, "Prompted layers"),
+        ({"lr": None}, "Learning rate is empty"),
+        ({"backbone": "resnet50"}, "VisionTransformer"),
+    ],
 )
 def test_a_form_that_cannot_be_is_answered_with_a_sentence(changes, said):
     assert said in tune.guess("stamps", *_form(**changes))
@@ -166,7 +171,11 @@ def test_estimates_grow_with_the_work():
     linear, deep = (estimate.run_seconds(specs[m], task) for m in ("linear", "vpt-deep"))
     late = estimate.run_seconds(Spec(**{**specs["vpt-deep"].to_json(), "options": {"layers": "12"}}), task)
     assert linear < late < deep
-    assert estimate.in_words(3) == "some seconds" and estimate.in_words(41) == "about 40 s" and estimate.in_words(200) == "about 3 min"
+    assert (
+        estimate.in_words(3) == "some seconds"
+        and estimate.in_words(41) == "about 40 s"
+        and estimate.in_words(200) == "about 3 min"
+    )
 
 
 def test_what_is_saved_is_what_was_learned(runs):

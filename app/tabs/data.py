@@ -17,8 +17,9 @@ from vpt_core.tasks import PAGE_LIMITS, TASKS, Task
 SHOWN = 24  # sample images
 _HOW = (
     "One folder for each class, zipped: `cat/1.jpg`, `cat/2.jpg`, `dog/1.jpg` ... Folders `train`, `val` and `test` above the "
-    f"class folders are kept as they are. JPEG, PNG, WebP, BMP, GIF; up to {settings.UPLOAD_MB} MB, {PAGE_LIMITS.images:,} images, "
-    f"{PAGE_LIMITS.pixels // 1_000_000} megapixels each. The images stay on the computer that runs this page."
+    f"class folders are kept as they are. JPEG, PNG, WebP, BMP, GIF; up to {settings.UPLOAD_MB} MB, "
+    f"{PAGE_LIMITS.images:,} images, {PAGE_LIMITS.pixels // 1_000_000} megapixels each. "
+    "The images stay on the computer that runs this page."
 )
 
 
@@ -28,23 +29,51 @@ def build(page: Page, tab: gr.Tab) -> None:
         with gr.Column(scale=2, min_width=320):
             names = [(f"{row.title} ({row.group})", name) for name, row in TASKS.items()]
             choice = gr.Radio(names, label="A built-in task", elem_id="data-task")
-            upload = gr.File(label="Or your own images: a zip of class folders", file_types=[".zip"], height=150, elem_id="data-upload")
+            upload = gr.File(
+                label="Or your own images: a zip of class folders", file_types=[".zip"], height=150, elem_id="data-upload"
+            )
             gr.Markdown(_HOW, elem_classes=["note"])
         with gr.Column(scale=3, min_width=320):
             about = gr.HTML(elem_id="data-about", html_template="<h3>{{value.title}}</h3><p class='note'>{{value.about}}</p>")
             cards = stat_cards(empty="No data set yet.", elem_id="data-cards")
             warnings = gr.HTML(
-                visible=False, elem_classes=["warn"], elem_id="data-warnings",
+                visible=False,
+                elem_classes=["warn"],
+                elem_id="data-warnings",
                 html_template="<ul>{{#each value}}<li>{{this}}</li>{{/each}}</ul>",
             )
             forward = gr.Button("Next: tune", variant="primary", elem_classes=["primary-action"], elem_id="data-next")
-    samples = gr.Gallery(label="Samples", columns=12, height=250, object_fit="cover", allow_preview=False,
-                         interactive=False, buttons=[], fit_columns=False, elem_id="data-samples", elem_classes=["thumbs"])
+    samples = gr.Gallery(
+        label="Samples",
+        columns=12,
+        height=250,
+        object_fit="cover",
+        allow_preview=False,
+        interactive=False,
+        buttons=[],
+        fit_columns=False,
+        elem_id="data-samples",
+        elem_classes=["thumbs"],
+    )
     with gr.Row():
-        counts = gr.Dataframe(headers=["class", "images", "train", "validate", "test"], datatype="str", interactive=False,
-                              max_height=360, label="Images a class (split drawn with seed 0)", elem_id="data-counts")
-        skipped = gr.Dataframe(headers=["file", "why it was left out"], datatype="str", interactive=False, wrap=True,
-                               max_height=360, label="Files left out", visible=False, elem_id="data-skipped")
+        counts = gr.Dataframe(
+            headers=["class", "images", "train", "validate", "test"],
+            datatype="str",
+            interactive=False,
+            max_height=360,
+            label="Images a class (split drawn with seed 0)",
+            elem_id="data-counts",
+        )
+        skipped = gr.Dataframe(
+            headers=["file", "why it was left out"],
+            datatype="str",
+            interactive=False,
+            wrap=True,
+            max_height=360,
+            label="Files left out",
+            visible=False,
+            elem_id="data-skipped",
+        )
     shown = [choice, about, cards, warnings, samples, counts, skipped]
     private: dict[str, Any] = {"api_visibility": "private", "show_progress_on": [cards]}
     page.demo.load(show, page.source, shown, **private)
@@ -85,10 +114,18 @@ def cards_of(task: Task) -> list[dict[str, str]]:
     splits = task.splits(0, 0)
     left_out = len(task.report.skipped)
     return [
-        {"title": "Images", "big": f"{len(task.labels):,}", "small": f"{left_out} files left out" if left_out else "none left out",
-         "tone": "warn" if left_out else ""},
+        {
+            "title": "Images",
+            "big": f"{len(task.labels):,}",
+            "small": f"{left_out} files left out" if left_out else "none left out",
+            "tone": "warn" if left_out else "",
+        },
         {"title": "Classes", "big": str(len(task.classes))},
-        {"title": "Split", "big": f"{len(splits.train)} / {len(splits.val)} / {len(splits.test)}", "small": "train / validate / test"},
+        {
+            "title": "Split",
+            "big": f"{len(splits.train)} / {len(splits.val)} / {len(splits.test)}",
+            "small": "train / validate / test",
+        },
     ]
 
 
@@ -105,5 +142,7 @@ def samples_of(task: Task) -> list[tuple[np.ndarray, str]]:
 def counts_of(task: Task) -> list[list[str]]:
     """A row a class: name, images, and how many of them train, validate and test."""
     splits = task.splits(0, 0)
-    columns = [np.bincount(task.labels[index], minlength=len(task.classes)) for index in (splits.train, splits.val, splits.test)]
+    columns = [
+        np.bincount(task.labels[index], minlength=len(task.classes)) for index in (splits.train, splits.val, splits.test)
+    ]
     return [[name, str(sum(int(c[k]) for c in columns)), *(str(c[k]) for c in columns)] for k, name in enumerate(task.classes)]

@@ -18,7 +18,7 @@ from app.results import find, run_label
 from vpt_core.errors import UserError
 from vpt_core.runs import Run
 
-_SNIPPET = '''import vpt_core
+_SNIPPET = """import vpt_core
 
 classifier = vpt_core.load_prompt("{file}")
 photos = ["photo.jpg"]
@@ -27,7 +27,7 @@ for photo, shares in zip(photos, classifier.predict(photos)):
     print(photo, classifier.classes[best], f"{{shares[best]:.0%}}")
 
 # The backbone ({backbone}) is loaded once, frozen, and shared by every prompt file.
-# In a folder without vpt_core: pip install -e PATH_OF_THIS_REPOSITORY'''
+# In a folder without vpt_core: pip install -e PATH_OF_THIS_REPOSITORY"""
 
 
 def build(page: Page, tab: gr.Tab) -> None:
@@ -36,12 +36,19 @@ def build(page: Page, tab: gr.Tab) -> None:
         with gr.Column(scale=2, min_width=320):
             run = gr.Radio([], label="Which run", elem_id="save-run")
             facts = stat_cards(empty="No run to save yet. Tune one first.", elem_id="save-facts")
-            prompt = gr.DownloadButton("Download the prompt file", variant="primary", elem_classes=["primary-action"],
-                                       elem_id="save-prompt", interactive=False)
+            prompt = gr.DownloadButton(
+                "Download the prompt file",
+                variant="primary",
+                elem_classes=["primary-action"],
+                elem_id="save-prompt",
+                interactive=False,
+            )
             folder = gr.DownloadButton("Download the whole run (zip)", elem_id="save-zip", interactive=False)
-            gr.Markdown("The prompt file holds the prompts, the classifier and what they were tuned on, and nothing else: no image, "
-                        "no backbone, no code. It is a safetensors file. The zip has the learning curve and test results too.",
-                        elem_classes=["note"])
+            gr.Markdown(
+                "The prompt file holds the prompts, the classifier and what they were tuned on, and nothing else: no image, "
+                "no backbone, no code. It is a safetensors file. The zip has the learning curve and test results too.",
+                elem_classes=["note"],
+            )
         with gr.Column(scale=3, min_width=320):
             code = gr.Code(language="python", label="Python that uses it", interactive=False, elem_id="save-code")
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
@@ -67,7 +74,9 @@ def pack(key: str | None, name: str | None) -> list[Any]:
     prompt, whole = copies(run.folder)
     return [
         facts_of(run),
-        gr.DownloadButton(f"Download the prompt file ({prompt.stat().st_size / 1000:,.0f} kB)", value=str(prompt), interactive=True),
+        gr.DownloadButton(
+            f"Download the prompt file ({prompt.stat().st_size / 1000:,.0f} kB)", value=str(prompt), interactive=True
+        ),
         gr.DownloadButton(value=str(whole), interactive=True),
         _SNIPPET.format(file=prompt.name, backbone=run.spec.backbone),
     ]
@@ -78,8 +87,13 @@ def facts_of(run: Run) -> list[dict[str, str]]:
     status = run.status
     backbone = 4 * status["backbone_parameters"]
     return [
-        {"title": "Prompt file", "big": f"{status['file_bytes'] / 1000:,.0f} kB", "tone": "accent",
-         "small": f"{status['trained']:,} numbers; the frozen backbone has {backbone / 1e6:.0f} MB, {backbone / status['file_bytes']:,.0f} times that"},
+        {
+            "title": "Prompt file",
+            "big": f"{status['file_bytes'] / 1000:,.0f} kB",
+            "tone": "accent",
+            "small": f"{status['trained']:,} numbers; the frozen backbone has {backbone / 1e6:.0f} MB, "
+            f"{backbone / status['file_bytes']:,.0f} times that",
+        },
     ]
 
 

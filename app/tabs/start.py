@@ -41,16 +41,27 @@ def build(page: Page, tab: gr.Tab) -> None:
         with gr.Column(min_width=320):
             look = json.loads((RECORDED / "look.json").read_text(encoding="utf-8"))
             viewer = attention_viewer(look[0], elem_id="start-attention")
-            picks = gr.Radio([(f"Image {k + 1}", k) for k in range(len(look))], value=0, show_label=False, container=False,
-                             elem_id="start-pick")
-            gr.Markdown("Where [CLS] looks, layer by layer: move the slider. Attention shows where information can flow from, "
-                        "not why the answer is what it is.", elem_classes=["note"])
+            picks = gr.Radio(
+                [(f"Image {k + 1}", k) for k in range(len(look))],
+                value=0,
+                show_label=False,
+                container=False,
+                elem_id="start-pick",
+            )
+            gr.Markdown(
+                "Where [CLS] looks, layer by layer: move the slider. Attention shows where information can flow from, "
+                "not why the answer is what it is.",
+                elem_classes=["note"],
+            )
         with gr.Column(min_width=320):
             before, after = start_maps(recorded)
             plot(before, label="[CLS] before tuning", height=300, elem_id="start-before")
             plot(after, label="[CLS] after tuning", height=300, elem_id="start-after")
-            gr.Markdown("Each point is a test image, its colour is its class; hover to see it. Before tuning the classes lie mixed, "
-                        "after tuning they part. Distances between far clusters mean little in UMAP.", elem_classes=["note"])
+            gr.Markdown(
+                "Each point is a test image, its colour is its class; hover to see it. Before tuning the classes lie mixed, "
+                "after tuning they part. Distances between far clusters mean little in UMAP.",
+                elem_classes=["note"],
+            )
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     picks.change(lambda k: look[k], picks, viewer, **quiet)
     own.click(lambda: gr.Tabs(selected="data"), None, page.tabs, **quiet)
@@ -64,12 +75,15 @@ def recorded_result() -> Result:
 
 def recorded_words(result: Result) -> str:
     """One sentence on what the recorded run shows, from its numbers."""
-    status = result.runs[-1].status
+    run = result.runs[-1]
+    status, threads = run.status, run.status["threads"]
     share = status["trained"] / status["backbone_parameters"]
     return (
         f"The same {status['counts']['train']} training images, the same frozen backbone of "
-        f"{status['backbone_parameters'] / 1e6:.0f} million weights; {result.runs[-1].title} learned {status['trained']:,} numbers, "
-        f"{share:.1%} of that. Recorded on {status['device']} in {status['seconds']['total']:.0f} s."
+        f"{status['backbone_parameters'] / 1e6:.0f} million weights. {run.title} learned {status['trained']:,} numbers, "
+        f"{share:.1%} of that, in {status['seconds']['total']:.0f} s on {threads} CPU core{'s' if threads > 1 else ''}. "
+        "This task suits prompts: a linear probe on [CLS] hardly knows where things are. On others the probe is as good, "
+        "and Compare says so."
     )
 
 
@@ -78,5 +92,3 @@ def start_maps(result: Result) -> tuple[dict[str, Any], dict[str, Any]]:
     run = result.runs[-1]
     maps = np.load(run.folder / "umap.npy", allow_pickle=False)
     return map_figure(run, maps[0], maps, result), map_figure(run, maps[1], maps, result)
-
-

@@ -25,15 +25,33 @@ def build(page: Page, tab: gr.Tab) -> None:
     """Components and events of the tab."""
     with gr.Row():
         with gr.Column(scale=2, min_width=320):
-            photo = gr.Image(label="A photo of your own: drop, paste, or use the camera", type="filepath", height=280,
-                             sources=["upload", "clipboard", "webcam"], elem_id="try-photo")
-            samples = gr.Gallery(label="Or a test image that no method was tuned on", columns=6, height=210, allow_preview=False,
-                                 interactive=False, buttons=[], object_fit="cover", fit_columns=False, elem_id="try-samples", elem_classes=["thumbs"])
+            photo = gr.Image(
+                label="A photo of your own: drop, paste, or use the camera",
+                type="filepath",
+                height=280,
+                sources=["upload", "clipboard", "webcam"],
+                elem_id="try-photo",
+            )
+            samples = gr.Gallery(
+                label="Or a test image that no method was tuned on",
+                columns=6,
+                height=210,
+                allow_preview=False,
+                interactive=False,
+                buttons=[],
+                object_fit="cover",
+                fit_columns=False,
+                elem_id="try-samples",
+                elem_classes=["thumbs"],
+            )
         with gr.Column(scale=3, min_width=320):
             answer = gr.HTML(elem_id="try-answer", html_template="<p><strong>{{value}}</strong></p>")
             confidences = bars(empty="Choose an image to see what each method says.", elem_id="try-bars")
-            gr.Markdown("Confidence is what the model says, not how often it is right: on images unlike the training images it "
-                        "can be sure and wrong. A model knows only its own classes.", elem_classes=["note"])
+            gr.Markdown(
+                "Confidence is what the model says, not how often it is right: on images unlike the training images it "
+                "can be sure and wrong. A model knows only its own classes.",
+                elem_classes=["note"],
+            )
     shown = [answer, confidences]
     where: dict[str, Any] = {"api_visibility": "private", "show_progress_on": [confidences]}
     gr.on([tab.select, page.result.change], offer, page.result, samples, api_visibility="private", show_progress="hidden")
@@ -74,7 +92,9 @@ def answers(key: str | None, pixels: np.ndarray, truth: str | None) -> tuple[str
     shares = np.stack([softmax(classifier(run).logits(pixels[None]))[0] for run in result.runs])  # (runs, classes)
     classes = result.runs[0].classes
     best = [classes[k] for k in shares.argmax(axis=1)]
-    said = f"All say {best[0]}." if len(set(best)) == 1 else "; ".join(f"{n}: {b}" for n, b in zip(names, best, strict=True)) + "."
+    said = (
+        f"All say {best[0]}." if len(set(best)) == 1 else "; ".join(f"{n}: {b}" for n, b in zip(names, best, strict=True)) + "."
+    )
     if len(best) == 1:
         said = f"{names[0]}: {best[0]}."
     if truth is not None:

@@ -18,7 +18,6 @@ from vpt_core.methods import METHODS
 from vpt_core.options import options_of
 from vpt_core.spec import Spec
 
-
 PLAIN = ("epochs", "shots", "seed")  # options of Spec in plain sight, in this order; the advanced ones stand in the accordion
 PRESET = {"shots": 16}
 POLL = 1.0  # seconds
@@ -35,14 +34,22 @@ def build(page: Page, tab: gr.Tab) -> None:
                 stop = gr.Button("Stop, keep the best", elem_id="tune-stop", interactive=False)
         with gr.Column(scale=3, min_width=320):
             status = progress_bar(empty="Nothing is being tuned. Choose what to tune, then press Tune.", elem_id="tune-status")
-            curves = plot(label="Learning curves", empty="Curves appear here as soon as the first epoch has ended.", height=340,
-                          elem_id="tune-curves")
-            gr.Markdown("Upper lines are better in the left picture, lower ones in the right. Methods have different numbers of "
-                        "epochs, so the axis shows how much of its training each has done. These are validation images; the test "
-                        "images are looked at once, at the end.", elem_classes=["note"])
+            curves = plot(
+                label="Learning curves",
+                empty="Curves appear here as soon as the first epoch has ended.",
+                height=340,
+                elem_id="tune-curves",
+            )
+            gr.Markdown(
+                "Upper lines are better in the left picture, lower ones in the right. Methods have different numbers of "
+                "epochs, so the axis shows how much of its training each has done. These are validation images; the test "
+                "images are looked at once, at the end.",
+                elem_classes=["note"],
+            )
             cards = stat_cards(empty="Results appear here, the linear probe's first.", elem_id="tune-cards")
-            compare = gr.Button("Compare the results", variant="primary", visible=False, elem_classes=["primary-action"],
-                                elem_id="tune-compare")
+            compare = gr.Button(
+                "Compare the results", variant="primary", visible=False, elem_classes=["primary-action"], elem_id="tune-compare"
+            )
     timer = gr.Timer(POLL, active=False)
     inputs = [page.source, *form.values()]
     live = [status, curves, cards, stop, compare, timer]
@@ -54,7 +61,9 @@ def build(page: Page, tab: gr.Tab) -> None:
     go.click(begin, inputs, page.job, **quiet).success(look, page.job, live, **quiet)
     stop.click(halt, page.job, None, queue=False, **quiet)
     # One after the other: the tick that finds the job ended is the last one, and has to settle the result too.
-    gr.on([timer.tick, page.demo.load], look, page.job, live, **quiet).then(settle, [page.job, page.result], page.result, **quiet)
+    gr.on([timer.tick, page.demo.load], look, page.job, live, **quiet).then(
+        settle, [page.job, page.result], page.result, **quiet
+    )
     compare.click(lambda: gr.Tabs(selected="compare"), None, page.tabs, **quiet)
 
 
@@ -63,12 +72,19 @@ def _form() -> dict[str, gr.components.Component]:
     spec = options_of(Spec)
     names = list(BACKBONES)
     form: dict[str, Any] = {
-        "backbone": gr.Dropdown([(_offer(n), n) for n in names], value=names[0], label="Backbone", elem_id="tune-backbone",
-                                info=_facts(names[0])),
-        "image_size": gr.Dropdown(**_sizes(names[0]), label=spec["image_size"][0].label, info=spec["image_size"][0].help,
-                                  elem_id="tune-image_size"),
-        "methods": gr.CheckboxGroup([(m.title, n) for n, m in METHODS.items()], value=["linear", "vpt-deep"], label="Methods",
-                                    info="tuned one after the other on the same images", elem_id="tune-methods"),
+        "backbone": gr.Dropdown(
+            [(_offer(n), n) for n in names], value=names[0], label="Backbone", elem_id="tune-backbone", info=_facts(names[0])
+        ),
+        "image_size": gr.Dropdown(
+            **_sizes(names[0]), label=spec["image_size"][0].label, info=spec["image_size"][0].help, elem_id="tune-image_size"
+        ),
+        "methods": gr.CheckboxGroup(
+            [(m.title, n) for n, m in METHODS.items()],
+            value=["linear", "vpt-deep"],
+            label="Methods",
+            info="tuned one after the other on the same images",
+            elem_id="tune-methods",
+        ),
     }
     with gr.Row():
         for name in PLAIN:
@@ -140,7 +156,11 @@ def guess(source: str, *values: Any) -> str:
     except UserError as error:
         return str(error)
     linear = METHODS["linear"]
-    more = f" The linear probe gets {linear.recipe['epochs']} epochs: on cached features they are quick." if "linear" in values[2] else ""
+    more = (
+        f" The linear probe gets {linear.recipe['epochs']} epochs: on cached features they are quick."
+        if "linear" in values[2]
+        else ""
+    )
     return (
         f"{task.title}: {len(splits.train)} images train, {len(splits.val)} validate, {len(splits.test)} test. "
         f"Time on this computer: {estimate.in_words(seconds)}.{more}"
@@ -187,5 +207,3 @@ def settle(id: str, shown: str | None) -> Any:
     there = results.all_results()
     own = next((key for key, result in there.items() if mine & {run.name for run in result.runs}), shown)
     return gr.Dropdown(**results.choices(own))
-
-
