@@ -1,6 +1,11 @@
 """Start the page: `python app.py`. Address and port follow GRADIO_SERVER_NAME and GRADIO_SERVER_PORT."""
 
 import logging
+import os
+
+# Before torch is loaded: threads that wait for each other sleep instead of spinning. On a machine that does anything
+# else beside, spinning makes training several times slower.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import gradio as gr
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 from tiny import RANDOM, SIZE, saved_task
 
 from vpt_core.execute import tune
 from vpt_core.runs import Run
 from vpt_core.spec import Spec
+
+torch.set_num_threads(1)  # for models this small, more threads only wait for each other
 
 
 @pytest.fixture(scope="session")

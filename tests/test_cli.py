@@ -15,6 +15,7 @@ from tiny import RANDOM
 from vpt_core import execute as execution
 from vpt_core.__main__ import TABLES, main
 from vpt_core.backbones import BACKBONES
+from vpt_core.errors import UserError
 from vpt_core.methods import METHODS
 from vpt_core.options import flag, options_of
 from vpt_core.runs import Run, list_runs
@@ -115,12 +116,18 @@ def test_every_option_is_a_flag(capsys):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_each_method_tunes_by_its_recipe(method, tuning, capsys):
-    arguments = [a for a in tuning if a not in ("--prompts", "3")]
-    at = arguments.index("--epochs")
-    assert main([*arguments[:at], *arguments[at + 2 :], "--method", method]) == 0
-    run = Run(Path(capsys.readouterr().out.splitlines()[-1]))
-    assert run.spec.method == method and run.spec.epochs == METHODS[method].recipe.get("epochs", Spec.epochs)
+def test_each_method_is_tuned_by_its_recipe_unless_told_otherwise(method, monkeypatch, capsys):
+    asked = []
+
+    def new_run(spec, root):
+        asked.append(spec)
+        raise UserError("that is enough")
+
+    monkeypatch.setattr("vpt_core.runs.new_run", new_run)
+    refused(["tune", "--method", method], capsys)
+    refused(["tune", "--method", method, "--epochs", "7", "--weight-decay", "0.5"], capsys)
+    recipe = METHODS[method].recipe
+    assert asked == [Spec(method=method, **recipe), Spec(method=method, **recipe | {"epochs": 7, "weight_decay": 0.5})]
 
 
 def test_ctrl_c_keeps_the_best(tuning, capsys, monkeypatch):

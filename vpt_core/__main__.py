@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import sys
 from collections import Counter
@@ -15,6 +16,9 @@ from vpt_core import __version__
 from vpt_core.errors import UserError
 from vpt_core.options import Option, flag, options_of
 from vpt_core.spec import Spec
+
+# Before torch is loaded: threads that wait for each other sleep instead of spinning (see app.py).
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 TABLES = ("tasks", "methods", "backbones")
 
