@@ -25,7 +25,8 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 ROOT = Path(__file__).resolve().parents[1]
 HOSTILE = "<img src=x onerror=alert(1)>"
 TABS = ("Start", "Data", "Tune", "Compare", "Look inside", "Try it", "Save")
-LONG = 240_000  # milliseconds; a bound on a busy machine, not a measurement
+LONG = 240_000  # milliseconds; bounds on a busy machine, not measurements
+expect.set_options(timeout=60_000)
 
 
 @pytest.fixture(scope="module")

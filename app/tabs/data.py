@@ -45,8 +45,9 @@ def build(page: Page, tab: gr.Tab) -> None:
             forward = gr.Button("Next: tune", variant="primary", elem_classes=["primary-action"], elem_id="data-next")
     samples = gr.Gallery(
         label="Samples",
+        show_label=False,
         columns=12,
-        height=250,
+        height=230,
         object_fit="cover",
         allow_preview=False,
         interactive=False,
@@ -60,7 +61,7 @@ def build(page: Page, tab: gr.Tab) -> None:
             headers=["class", "images", "train", "validate", "test"],
             datatype="str",
             interactive=False,
-            max_height=360,
+            max_height=440,
             label="Images a class (split drawn with seed 0)",
             elem_id="data-counts",
         )
@@ -69,7 +70,7 @@ def build(page: Page, tab: gr.Tab) -> None:
             datatype="str",
             interactive=False,
             wrap=True,
-            max_height=360,
+            max_height=440,
             label="Files left out",
             visible=False,
             elem_id="data-skipped",
@@ -123,8 +124,8 @@ def cards_of(task: Task) -> list[dict[str, str]]:
         {"title": "Classes", "big": str(len(task.classes))},
         {
             "title": "Split",
-            "big": f"{len(splits.train)} / {len(splits.val)} / {len(splits.test)}",
-            "small": "train / validate / test",
+            "big": f"{len(splits.train):,}",
+            "small": f"train, {len(splits.val)} validate, {len(splits.test)} test",
         },
     ]
 

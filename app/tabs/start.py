@@ -37,31 +37,33 @@ def build(page: Page, tab: gr.Tab) -> None:
     gr.Markdown(f"### A recorded run: {recorded.title.removeprefix('Recorded: ')}")
     stat_cards([card_of(run) for run in recorded.runs], elem_id="start-cards")
     gr.Markdown(recorded_words(recorded), elem_classes=["note"])
-    with gr.Row(equal_height=False):
+    look = json.loads((RECORDED / "look.json").read_text(encoding="utf-8"))
+    picks = gr.Radio(
+        [(f"Image {k + 1}", k) for k in range(len(look))],
+        value=0,
+        show_label=False,
+        container=False,
+        elem_id="start-pick",
+    )
+    viewer = attention_viewer(look[0], elem_id="start-attention")
+    gr.Markdown(
+        "Where [CLS] looks, layer by layer: move the slider. Attention shows where information can flow from, "
+        "not why the answer is what it is.",
+        elem_classes=["note"],
+    )
+    before, after = start_maps(recorded)
+    with gr.Row():
         with gr.Column(min_width=320):
-            look = json.loads((RECORDED / "look.json").read_text(encoding="utf-8"))
-            viewer = attention_viewer(look[0], elem_id="start-attention")
-            picks = gr.Radio(
-                [(f"Image {k + 1}", k) for k in range(len(look))],
-                value=0,
-                show_label=False,
-                container=False,
-                elem_id="start-pick",
-            )
-            gr.Markdown(
-                "Where [CLS] looks, layer by layer: move the slider. Attention shows where information can flow from, "
-                "not why the answer is what it is.",
-                elem_classes=["note"],
-            )
+            gr.Markdown("**Test images before tuning**")
+            plot(before, label="[CLS] before tuning", height=340, elem_id="start-before")
         with gr.Column(min_width=320):
-            before, after = start_maps(recorded)
-            plot(before, label="[CLS] before tuning", height=300, elem_id="start-before")
-            plot(after, label="[CLS] after tuning", height=300, elem_id="start-after")
-            gr.Markdown(
-                "Each point is a test image, its colour is its class; hover to see it. Before tuning the classes lie mixed, "
-                "after tuning they part. Distances between far clusters mean little in UMAP.",
-                elem_classes=["note"],
-            )
+            gr.Markdown(f"**After {recorded.runs[-1].title}**")
+            plot(after, label="[CLS] after tuning", height=340, elem_id="start-after")
+    gr.Markdown(
+        "Each point is a test image, its colour is its class, crosses are mistakes; hover to see it. Before tuning the classes "
+        "lie mixed, after tuning they part. Distances between far clusters mean little in UMAP.",
+        elem_classes=["note"],
+    )
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     picks.change(lambda k: look[k], picks, viewer, **quiet)
     own.click(lambda: gr.Tabs(selected="data"), None, page.tabs, **quiet)

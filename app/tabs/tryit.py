@@ -32,10 +32,12 @@ def build(page: Page, tab: gr.Tab) -> None:
                 sources=["upload", "clipboard", "webcam"],
                 elem_id="try-photo",
             )
+            gr.Markdown("Or a test image that no method was tuned on:")
             samples = gr.Gallery(
-                label="Or a test image that no method was tuned on",
+                label="Test images",
+                show_label=False,
                 columns=6,
-                height=210,
+                height=240,
                 allow_preview=False,
                 interactive=False,
                 buttons=[],
