@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 HOSTILE = "<img src=x onerror=alert(1)>"
 TABS = ("Start", "Data", "Tune", "Compare", "Look inside", "Try it", "Save")
 LONG = 240_000  # milliseconds; bounds on a busy machine, not measurements
-expect.set_options(timeout=60_000)
+expect.set_options(timeout=30_000)
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +96,7 @@ def _local(url: str, address: str) -> bool:
 
 
 def _open(page: Page, tab: str) -> None:
+    page.get_by_role("tab", name=TABS[0], exact=True).first.wait_for()
     button = page.get_by_role("tab", name=tab, exact=True)
     if not button.first.is_visible():  # on a phone the last tabs are in a menu
         page.locator(".overflow-menu > button").click()
