@@ -32,7 +32,8 @@ def _numbers(text: str, *shape: int) -> np.ndarray:
 
 def _all_components() -> dict[str, gr.HTML]:
     return {"plot": components.plot(label="Accuracy"), "attention": components.attention_viewer(),
-            "bars": components.bars(), "cards": components.stat_cards(), "progress": components.progress_bar(empty="Nothing yet.")}
+            "bars": components.bars(), "cards": components.stat_cards(),
+            "progress": components.progress_bar(empty="Nothing yet.")}
 
 
 def test_figure_is_json_without_plotlys_template():

@@ -71,6 +71,17 @@ def test_a_job_runs_in_order_and_its_results_are_found(runs):
     assert (result.test_index == load_task("sprites-count").splits(0, 1).test).all()
 
 
+def test_a_job_that_ends_while_it_is_looked_at_gets_one_more_look(runs, monkeypatch):
+    job = Job([])
+    monkeypatch.setattr(tune.JOBS, "get", lambda id: job)
+    monkeypatch.setattr(tune.progress, "curves_of", lambda job: setattr(job, "state", "done"))
+    monkeypatch.setattr(tune.progress, "state_of", lambda job, ahead: job.state)
+    first, *_, timer = tune.look(job.id)
+    assert first == "waiting" and timer.active
+    last, *_, timer = tune.look(job.id)
+    assert last == "done" and not timer.active
+
+
 def test_stop_before_and_in_the_line(runs):
     jobs = Jobs()
     first, second = jobs.submit([Spec(**{**QUICK.to_json(), "epochs": 1000})], runs), jobs.submit([QUICK], runs)

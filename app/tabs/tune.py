@@ -187,14 +187,15 @@ def look(id: str) -> list[Any]:
     job = JOBS.get(id)
     if job is None:
         return [None, None, None, gr.Button(interactive=False), gr.Button(visible=False), gr.Timer(active=False)]
+    active = job.active  # asked once, and first: a job that ends meanwhile gets one more tick, which shows its end
     finished = any(run.finished for run in job.runs)
     return [
         progress.state_of(job, JOBS.ahead(job)),
         progress.curves_of(job),
         progress.cards_of(job),
-        gr.Button(interactive=job.active and not job.stopping.is_set()),
-        gr.Button(visible=finished and not job.active),
-        gr.Timer(active=job.active),
+        gr.Button(interactive=active and not job.stopping.is_set()),
+        gr.Button(visible=finished and not active),
+        gr.Timer(active=active),
     ]
 
 
