@@ -85,7 +85,7 @@ def table(rows: list[dict[str, str]]) -> str:
     for row in rows:
         groups[row["task"], row["method"]].append(row)
     lines = [
-        "| task | method | test accuracy, mean of seeds (95 % interval) | learned numbers | file | seconds |",
+        "| task | method | test accuracy in % (± 95 % interval of the mean) | learned numbers | file | seconds |",
         "|---|---|---|---|---|---|",
     ]
     for task in TASKS:
@@ -95,19 +95,21 @@ def table(rows: list[dict[str, str]]) -> str:
     return "\n".join(lines)
 
 
-# Two-sided 95 % quantiles of Student's t for 1, 2, ... degrees of freedom.
-_T = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)
+# Two-sided 95 % quantiles of Student's t for 2, 3, ... degrees of freedom; of two runs an interval says nothing.
+_T = (4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)
 
 
 def _line(task: str, method: str, rows: list[dict[str, str]]) -> str:
     shares = [int(row["correct"]) / int(row["total"]) for row in rows]
     n, mean = len(shares), statistics.mean(shares)
-    spread = f" ± {100 * _T[n - 2] * statistics.stdev(shares) / n**0.5:.1f}" if 2 <= n <= len(_T) + 1 else ""
+    if 3 <= n <= len(_T) + 2:
+        accuracy = f"{100 * mean:.1f} ± {100 * _T[n - 3] * statistics.stdev(shares) / n**0.5:.1f} ({n} seeds)"
+    else:
+        accuracy = f"{' and '.join(f'{100 * share:.1f}' for share in shares)} ({n} seed{'s' if n > 1 else ''})"
     seconds = statistics.median(float(row["seconds"]) for row in rows)
-    size = int(rows[0]["bytes"]) / 1000
     return (
-        f"| {task} ({rows[0]['total']} test images) | {METHODS[method].title} | {100 * mean:.1f}{spread} (n = {n}) | "
-        f"{int(rows[0]['trained']):,} | {size:.0f} kB | {seconds:.0f} |"
+        f"| {task} ({rows[0]['total']} test images) | {METHODS[method].title} | {accuracy} | "
+        f"{int(rows[0]['trained']):,} | {int(rows[0]['bytes']) / 1000:.0f} kB | {seconds:.0f} |"
     )
 
 

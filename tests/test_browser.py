@@ -188,7 +188,7 @@ def _zip(path: Path) -> Path:
     random = np.random.default_rng(0)
     with zipfile.ZipFile(path, "w") as archive:
         for c, name in enumerate(("cat", HOSTILE)):
-            for i in range(12):
+            for i in range(30):
                 noise = random.integers(0, 80, (40, 40, 3), dtype=np.uint8)
                 noise[..., c] += 150
                 image = path.with_name("one.png")
@@ -201,7 +201,7 @@ def _zip(path: Path) -> Path:
 def test_a_zip_of_own_images(page: Page, tmp_path: Path) -> None:
     _open(page, "Data")
     page.locator("#data-upload input[type=file]").set_input_files(_zip(tmp_path / "pets.zip"))
-    expect(page.locator("#data-cards")).to_contain_text("24", timeout=LONG)
+    expect(page.locator("#data-cards")).to_contain_text("60", timeout=LONG)
     expect(page.locator("#data-skipped")).to_contain_text("broken.jpg")
     expect(page.locator("#data-counts")).to_contain_text(HOSTILE)
     _tune(page, epochs=1, shots=0)
