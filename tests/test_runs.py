@@ -121,14 +121,6 @@ def test_equal_specs_have_equal_histories_and_results(small_spec, finished_run, 
 
     assert told(again) == told(finished_run) and (again.array("logits") == finished_run.array("logits")).all()
     assert told(other) != told(finished_run)
-    assert again.same_question(finished_run) and not other.same_question(finished_run)
-
-
-def test_another_task_under_the_same_name_is_another_question(finished_run, copied_run):
-    assert copied_run.same_question(finished_run)
-    status = copied_run.status | {"task_fingerprint": "other"}
-    (copied_run.folder / "status.json").write_text(json.dumps(status))
-    assert not copied_run.same_question(finished_run)
 
 
 def test_stopped_it_keeps_the_best_epoch(small_spec, tmp_path):

@@ -101,13 +101,6 @@ class Run:
         """The tuned model, from the folder alone and a frozen backbone."""
         return load_prompt(self.prompt_file, backbone)
 
-    def same_question(self, other: Run) -> bool:
-        """True when both were asked about the same images: their test results can be compared image by image."""
-        keys = ("task", "backbone", "image_size", "shots", "seed")
-        return all(getattr(self.spec, k) == getattr(other.spec, k) for k in keys) and (
-            self.status["task_fingerprint"] == other.status["task_fingerprint"]
-        )
-
 
 def list_runs(root: Path) -> list[Run]:
     """All run folders under `root`, newest first."""
