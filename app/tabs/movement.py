@@ -23,7 +23,7 @@ from vpt_core.runs import Run
 ALL = -1
 _PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 _EMPTY = "The map of the test images appears here."
-_WAIT = "A first map by PCA; UMAP is being drawn, which takes about 15 s the first time ..."
+_WAIT = "A first map by PCA; UMAP is being drawn, which takes some 20 s the first time ..."
 _SAME = " Both maps are the same: this method leaves the features as they are."
 _NOTE = (
     "Each point is a test image as the classifier sees it; crosses are images that the tuned model gets wrong. Hover to see an "

@@ -84,8 +84,8 @@ def recorded_words(result: Result) -> str:
         f"The same {status['counts']['train']} training images, the same frozen backbone of "
         f"{status['backbone_parameters'] / 1e6:.0f} million weights. {run.title} learned {status['trained']:,} numbers, "
         f"{share:.1%} of that, in {status['seconds']['total']:.0f} s on {threads} CPU core{'s' if threads > 1 else ''}. "
-        "This task suits prompts: a linear probe on [CLS] hardly knows where things are. On others the probe is as good, "
-        "and Compare says so."
+        "This task suits prompts: a linear probe on [CLS] hardly knows where things are. On some others the "
+        "probe is as good, and Compare says so."
     )
 
 
