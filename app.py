@@ -14,7 +14,8 @@ from app.theme import CSS_PATHS, HEAD, STATIC, THEME
 from app.ui import build
 
 logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-logging.getLogger("httpx").setLevel(logging.WARNING)
+for name in ("httpx", "httpx2"):  # they log every address they ask, signed ones of uploads too
+    logging.getLogger(name).setLevel(logging.WARNING)
 gr.set_static_paths(STATIC)
 demo = build()
 

@@ -30,6 +30,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "embed": GROUND | {"backbones", "model"},
     "train": GROUND | {"embed", "model"},
     "prompt_file": GROUND | {"backbones", "embed", "methods", "model", "tasks"},
+    "model_card": GROUND | {"backbones", "methods", "prompt_file", "tasks"},
+    "hub": GROUND | {"model_card", "prompt_file"},
     "runs": GROUND | {"backbones", "methods", "prompt_file", "train"},
     "execute": GROUND | {"__init__", "backbones", "embed", "model", "prompt_file", "runs", "tasks", "train"},
     "analysis": GROUND | {"backbones", "embed", "methods", "model"},

@@ -196,7 +196,7 @@ def test_what_is_saved_is_what_was_learned(runs):
     assert prompt.name == "how-many-vpt-deep.safetensors" and load_prompt(prompt).about.task == "How many"
     with zipfile.ZipFile(whole) as archive:
         names = {Path(name).name for name in archive.namelist()}
-    assert {"spec.json", "status.json", "history.jsonl", "tuned.safetensors", "logits.npy"} <= names
+    assert {"spec.json", "status.json", "history.jsonl", "tuned.safetensors", "logits.npy", "README.md"} <= names
     key = next(k for k, r in results.all_results().items() if not r.recorded)
     said, value = tryit.answers(key, load_task("sprites-count").pixels[0], "1 object")
     assert said.endswith("It is: 1 object.") and sum(row["values"][0] for row in value["rows"]) == pytest.approx(1, abs=1e-5)

@@ -8,6 +8,8 @@
     load_backbone   a frozen backbone as a list of stages
     Model           backbone + method + head, a torch module
     load_prompt     a classifier from a prompt file
+    push_prompt     put a prompt file on the Hugging Face hub, with a model card
+    pull_prompt     fetch one from there
     TASKS, METHODS, BACKBONES   the tables of choices
     UserError       an error meant for people
 
@@ -31,6 +33,8 @@ _HOME = {
     "METHODS": "methods",
     "Model": "model",
     "load_prompt": "prompt_file",
+    "push_prompt": "hub",
+    "pull_prompt": "hub",
     "UserError": "errors",
 }
 __all__ = sorted(_HOME)

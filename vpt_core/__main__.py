@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import signal
 import sys
 from collections import Counter
@@ -134,6 +135,27 @@ def predict(args: argparse.Namespace) -> int:
     return 0
 
 
+def push(args: argparse.Namespace) -> int:
+    from vpt_core.hub import push_prompt
+
+    print(push_prompt(Path(args.run_folder), args.repository, private=args.private))
+    return 0
+
+
+def pull(args: argparse.Namespace) -> int:
+    from vpt_core.hub import pull_prompt
+
+    target = Path(args.to) if args.to else None
+    if target and target.exists():
+        raise UserError(f"{args.to!r} is there already. Remove it, or name another file.")
+    path = pull_prompt(args.repository, args.revision)
+    try:
+        print(shutil.copyfile(path, target) if target else path)
+    except OSError as error:
+        raise UserError(f"{args.to!r} cannot be written ({error.strerror}). The file is at {path}.") from None
+    return 0
+
+
 def _print_json(data: dict[str, Any]) -> None:
     print(json.dumps(data, ensure_ascii=False, indent=1))
 
@@ -173,7 +195,19 @@ def _parser(with_methods: bool) -> argparse.ArgumentParser:
     predicting = _add_command(commands, "predict", predict, "classify images with a run or a prompt file")
     predicting.add_argument("run_folder", metavar="RUN", help="a run's folder or a prompt file")
     predicting.add_argument("images", metavar="IMAGE", nargs="+")
+    _add_hub_commands(commands)
     return parser
+
+
+def _add_hub_commands(commands: Any) -> None:
+    pushing = _add_command(commands, "push", push, "put a prompt file on the Hugging Face hub; prints its address")
+    pushing.add_argument("run_folder", metavar="RUN", help="a run's folder or a prompt file")
+    pushing.add_argument("repository", metavar="NAME/REPO", help="made when missing; the token is HF_TOKEN or the hub's login")
+    pushing.add_argument("--private", action="store_true", help="make a private repository")
+    pulling = _add_command(commands, "pull", pull, "fetch a prompt file from the Hugging Face hub; prints its path")
+    pulling.add_argument("repository", metavar="NAME/REPO")
+    pulling.add_argument("--revision", help="a branch, tag or commit (default: the main branch)")
+    pulling.add_argument("--to", metavar="FILE", help="copy it here (default: it stays in the hub's cache)")
 
 
 def _add_command(commands: Any, name: str, run: Callable[[argparse.Namespace], int], help: str) -> argparse.ArgumentParser:

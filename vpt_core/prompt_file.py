@@ -97,6 +97,11 @@ def load_prompt(path: str | Path, backbone: Backbone | None = None) -> Classifie
     return Classifier(model, about)
 
 
+def read_about(path: Path) -> About:
+    """What a prompt file says of itself, without its backbone. Raises `UserError` when it is not a prompt file."""
+    return _read(path)[0]
+
+
 def _read(path: Path) -> tuple[About, dict[str, torch.Tensor]]:
     if not path.is_file():
         raise UserError(f"There is no file {path.name!r} here.")

@@ -16,6 +16,9 @@ from app.messages import shows_user_errors
 from app.page import Page
 from app.results import find, run_label
 from vpt_core.errors import UserError
+from vpt_core.hub import push_prompt
+from vpt_core.model_card import model_card
+from vpt_core.prompt_file import read_about
 from vpt_core.runs import Run
 
 _SNIPPET = """import vpt_core
@@ -46,15 +49,39 @@ def build(page: Page, tab: gr.Tab) -> None:
             folder = gr.DownloadButton("Download the whole run (zip)", elem_id="save-zip", interactive=False)
             gr.Markdown(
                 "The prompt file holds the prompts, the classifier and what they were tuned on, and nothing else: no image, "
-                "no backbone, no code. It is a safetensors file. The zip has the learning curve and test results too.",
+                "no backbone, no code. It is a safetensors file. The zip has the learning curve, test results and a model card "
+                "too.",
                 elem_classes=["note"],
             )
         with gr.Column(scale=3, min_width=320):
             code = gr.Code(language="python", label="Python that uses it", interactive=False, elem_id="save-code")
+            _build_hub(page, run)
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     shown = [facts, prompt, folder, code]
     gr.on([tab.select, page.result.change], offer, page.result, run, **quiet).then(pack, [page.result, run], shown, **quiet)
     run.input(pack, [page.result, run], shown, **quiet)
+
+
+def _build_hub(page: Page, run: gr.Radio) -> None:
+    with gr.Accordion("Push to the Hugging Face Hub", open=False, elem_id="save-hub"):
+        repository = gr.Textbox(
+            label="Repository", placeholder="your-name/flowers-vpt", max_length=100, elem_id="save-repository"
+        )
+        token = gr.Textbox(
+            label="Token with write access",
+            info="Used for this push only, then forgotten.",
+            type="password",
+            html_attributes=gr.InputHTMLAttributes(autocomplete="off"),
+            max_length=2000,
+            elem_id="save-token",
+        )
+        private = gr.Checkbox(label="Private: only you can see it", elem_id="save-private")
+        button = gr.Button("Push the prompt file and a model card", elem_id="save-push")
+        pushed = gr.Markdown(visible=False, elem_classes=["note"], elem_id="save-pushed")
+    inputs = [page.result, run, repository, token, private]
+    pushing = button.click(push, inputs, pushed, api_visibility="private", concurrency_limit=2)
+    for ended in (pushing.success, pushing.failure):  # `then` does not follow an error
+        ended(lambda: "", None, token, api_visibility="private", show_progress="hidden")
 
 
 def offer(key: str | None) -> gr.Radio:
@@ -67,8 +94,7 @@ def offer(key: str | None) -> gr.Radio:
 @shows_user_errors
 def pack(key: str | None, name: str | None) -> list[Any]:
     """Cards, files and code for one run."""
-    result = find(key)
-    run = next((run for run in result.runs if run.name == name), None) if result else None
+    run = _chosen(key, name)
     if run is None:
         return [None, gr.DownloadButton(interactive=False), gr.DownloadButton(interactive=False), ""]
     prompt, whole = copies(run.folder)
@@ -80,6 +106,23 @@ def pack(key: str | None, name: str | None) -> list[Any]:
         gr.DownloadButton(value=str(whole), interactive=True),
         _SNIPPET.format(file=prompt.name, backbone=run.spec.backbone),
     ]
+
+
+def _chosen(key: str | None, name: str | None) -> Run | None:
+    result = find(key)
+    return next((run for run in result.runs if run.name == name), None) if result else None
+
+
+@shows_user_errors
+def push(key: str | None, name: str | None, repository: str, token: str, private: bool) -> gr.Markdown:
+    """The address of what was pushed. Only ever with the visitor's own token: the server may have one of its own."""
+    run = _chosen(key, name)
+    if run is None:
+        raise UserError("There is no run to push. Tune one first.")
+    if not token.strip():
+        raise UserError("Paste a token with write access; your account's settings at the Hub make one.")
+    address = push_prompt(run.prompt_file, repository.strip(), token, private)
+    return gr.Markdown(f"Pushed: <{address}>", visible=True)
 
 
 def facts_of(run: Run) -> list[dict[str, str]]:
@@ -110,4 +153,6 @@ def copies(folder: Path) -> tuple[Path, Path]:
     with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED) as archive:
         for file in sorted(run.folder.iterdir()):
             archive.write(file, f"{run.name}/{file.name}")
+        card = model_card(read_about(run.prompt_file), run.prompt_file.stat().st_size)
+        archive.writestr(f"{run.name}/README.md", card)
     return prompt, whole
