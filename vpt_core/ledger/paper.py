@@ -29,7 +29,7 @@ class PaperTask:
     def shallow_or_deep(self) -> int:
         """Prompts of VPT-shallow; where they are unknown, as many as a layer of VPT-deep has.
 
-        Whatever FGVC's five lengths are, if they sum to 22 to 1139 (these sum to 365), the ledger comes to the 1.04 that
+        Whatever FGVC's five lengths are, if they sum to 23 to 1139 (these sum to 365), the ledger comes to the 1.04 that
         the paper prints.
         """
         return self.deep if self.shallow is None else self.shallow
