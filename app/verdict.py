@@ -109,6 +109,8 @@ def interval(score: Score) -> str:
 
 def size(count: int) -> str:
     """Bytes for people: "194 kB", in powers of 1000."""
+    if count >= 1e9:
+        return f"{count / 1e12:.1f} TB" if count >= 1e12 else f"{count / 1e9:.1f} GB"
     return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB"
 
 

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 FILES = [*sorted((ROOT / "vpt_core").rglob("*.py")), *sorted((ROOT / "app").rglob("*.py")), ROOT / "app.py"]
 LIBRARY = [file for file in FILES if file.is_relative_to(ROOT / "vpt_core")]
 
-GROUND = {"errors", "table", "options", "spec", "metrics", "paired", "paths"}
+GROUND = {"errors", "table", "options", "spec", "metrics", "paired", "paths", "ledger"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "paths": set(),
@@ -22,6 +22,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "options": {"errors"},
     "metrics": {"errors"},
     "paired": {"errors"},
+    "ledger": {"errors", "table"},
     "spec": {"errors", "options"},
     "tasks": GROUND - {"spec"},
     "backbones": GROUND - {"spec"},

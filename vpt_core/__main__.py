@@ -10,13 +10,18 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vpt_core import __version__
 from vpt_core.errors import UserError
 from vpt_core.options import Option, flag, options_of
 from vpt_core.spec import Spec
+
+if TYPE_CHECKING:
+    from vpt_core.ledger import Entry
+    from vpt_core.runs import Run
 
 # Before torch is loaded: threads that wait for each other sleep instead of spinning (see app.py).
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -107,12 +112,7 @@ def _tell(records: Iterable[Any]) -> None:
 
 
 def show(args: argparse.Namespace) -> int:
-    from vpt_core.runs import Run
-
-    folder = Path(args.folder)
-    if not (folder / "spec.json").is_file():
-        raise UserError(f"{args.folder!r} is not the folder of a run: it has no spec.json.")
-    run = Run(folder)
+    run = _run_in(args.folder)
     if args.json:
         _print_json({"spec": run.spec.to_json(), "status": run.status})
         return 0
@@ -156,6 +156,44 @@ def pull(args: argparse.Namespace) -> int:
     return 0
 
 
+def ledger(args: argparse.Namespace) -> int:
+    from vpt_core.ledger import ROWS, VIT_B16, paper_ledger, table
+
+    if args.runs:
+        ledgers, notes = _ledgers_of(args.runs), []
+    else:
+        ledgers = {f"24 tasks on {VIT_B16.title}": paper_ledger()}
+        notes = ["in the paper", *(f"{row.printed:.2f}" if row.printed else "" for row in ROWS)]
+    if args.json:
+        _print_json({name: [asdict(line) for line in lines] for name, lines in ledgers.items()})
+        return 0
+    print("\n\n".join(table(lines, name, notes) for name, lines in ledgers.items()))
+    return 0
+
+
+def _ledgers_of(folders: list[str]) -> dict[str, list[Entry]]:
+    """For each backbone the ledger of its runs."""
+    from vpt_core.ledger import ledger
+
+    runs: dict[str, dict[str, Run]] = {}
+    for folder in folders:
+        run = _run_in(folder)
+        if not run.finished:
+            raise UserError(f"{folder!r} is {run.status['state']} and has nothing to count. Name finished runs.")
+        runs.setdefault(run.spec.backbone, {})[str(run.folder)] = run
+    return {backbone: ledger({name: run.cost for name, run in its.items()}, next(iter(its.values())).backbone_bytes)
+            for backbone, its in runs.items()}  # fmt: skip
+
+
+def _run_in(folder: str) -> Run:
+    """The run whose folder was named. Raises `UserError` when it is none."""
+    from vpt_core.runs import Run
+
+    if not (Path(folder) / "spec.json").is_file():
+        raise UserError(f"{folder!r} is not the folder of a run: it has no spec.json.")
+    return Run(Path(folder))
+
+
 def _print_json(data: dict[str, Any]) -> None:
     print(json.dumps(data, ensure_ascii=False, indent=1))
 
@@ -192,6 +230,11 @@ def _parser(with_methods: bool) -> argparse.ArgumentParser:
     showing = _add_command(commands, "show", show, "what was asked of a run and what came out")
     showing.add_argument("folder", metavar="RUN")
     showing.add_argument("--json", action="store_true")
+    counting = _add_command(
+        commands, "ledger", ledger, "what tasks cost on one backbone: the paper's 24, or the tasks of given runs"
+    )
+    counting.add_argument("runs", metavar="RUN", nargs="*", help="folders of finished runs (default: the paper's tasks)")
+    counting.add_argument("--json", action="store_true")
     predicting = _add_command(commands, "predict", predict, "classify images with a run or a prompt file")
     predicting.add_argument("run_folder", metavar="RUN", help="a run's folder or a prompt file")
     predicting.add_argument("images", metavar="IMAGE", nargs="+")

@@ -25,6 +25,7 @@ import numpy as np
 
 from vpt_core.backbones import Backbone, card
 from vpt_core.errors import UserError
+from vpt_core.ledger import FLOAT32, FULL, Cost
 from vpt_core.methods import METHODS
 from vpt_core.metrics import Score
 from vpt_core.prompt_file import Classifier, load_prompt
@@ -96,6 +97,16 @@ class Run:
     @property
     def prompt_file(self) -> Path:
         return self.folder / "tuned.safetensors"
+
+    @property
+    def cost(self) -> Cost:
+        """What this task adds to the storage of a finished run's backbone."""
+        return Cost(self.status["trained"], self.status["file_bytes"], whole=self.spec.method == FULL)
+
+    @property
+    def backbone_bytes(self) -> int:
+        """Size of the frozen backbone in float32, as the prompt files are, whatever its own weight file has."""
+        return FLOAT32 * self.status["backbone_parameters"]
 
     def classifier(self, backbone: Backbone | None = None) -> Classifier:
         """The tuned model, from the folder alone and a frozen backbone."""

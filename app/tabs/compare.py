@@ -13,7 +13,7 @@ from app.messages import sentence, shows_user_errors
 from app.page import Page
 from app.progress import curves
 from app.results import find
-from app.tabs import differences
+from app.tabs import differences, ledger
 from app.verdict import HEADERS, labels, rows, verdict
 
 MATRICES = 3
@@ -57,6 +57,7 @@ def build(page: Page, tab: gr.Tab) -> None:
     cell = differences.build_cell(page, overview.matrices)
     pair = differences.build_pair(page)
     refreshed.success(differences.offer, page.result, [*cell, *pair], **_PRIVATE)
+    ledger.build(page, tab)
 
 
 def _overview() -> _Overview:
