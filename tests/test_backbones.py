@@ -19,9 +19,10 @@ from vpt_core.backbones import (
     describe,
     load,
     load_backbone,
-    timm_vit,
+    timm_models,
     to_pixels,
     weights,
+    wrap,
 )
 from vpt_core.errors import UserError
 
@@ -50,7 +51,7 @@ def make(**changes) -> Backbone:
     with torch.no_grad():
         for p in vit.parameters():
             p.add_(torch.randn(p.shape, generator=generator), alpha=0.2)
-    return Backbone(vit, describe(vit, "tiny"))
+    return wrap(vit, describe(vit, "tiny"))
 
 
 def images(size: int, count: int = 2) -> torch.Tensor:
@@ -59,9 +60,9 @@ def images(size: int, count: int = 2) -> torch.Tensor:
 
 def reference(backbone: Backbone, pixels: torch.Tensor) -> torch.Tensor:
     """timm's own forward on pixels normalised by hand with timm's statistics."""
-    config = backbone.vit.pretrained_cfg
+    config = backbone.net.pretrained_cfg
     mean, std = (torch.tensor(config[key]).view(1, 3, 1, 1) for key in ("mean", "std"))
-    return backbone.vit.forward_head(backbone.vit.forward_features((pixels - mean) / std), pre_logits=True)
+    return backbone.net.forward_head(backbone.net.forward_features((pixels - mean) / std), pre_logits=True)
 
 
 @pytest.mark.parametrize("changes", VARIANTS.values(), ids=VARIANTS)
@@ -95,7 +96,7 @@ def test_what_a_backbone_says_of_itself():
     assert (backbone.embed_dim, backbone.depth, backbone.num_heads, backbone.patch_size) == (32, 3, 2, (16, 16))
     assert (backbone.num_prefix_tokens, backbone.has_class_token, backbone.reads) == (5, True, "cls")
     assert backbone.grid(112) == (7, 7)
-    assert backbone.params == sum(p.numel() for p in backbone.vit.parameters()) > 0
+    assert backbone.params == sum(p.numel() for p in backbone.net.parameters()) > 0
     without = make(class_token=False, global_pool="avg")
     assert (without.num_prefix_tokens, without.has_class_token, without.reads) == (0, False, "mean")
 
@@ -133,7 +134,7 @@ def test_a_size_that_does_not_divide_is_refused_with_the_nearest(size, advice):
 @pytest.mark.parametrize("name", BACKBONES)
 def test_every_row_tells_the_truth_about_timm(name):
     row = BACKBONES[name]
-    vit = timm_vit.build(row.timm, row.pool, device="meta")
+    vit = timm_models.build(row.timm, row.pool, device="meta")
     told = describe(vit, name)
     assert (row.params, row.patch, row.reads) == (told.params, told.patch, told.reads)
     assert row.default_size in row.sizes and all(size % row.patch == 0 for size in row.sizes)
@@ -142,7 +143,7 @@ def test_every_row_tells_the_truth_about_timm(name):
     else:
         assert row.download_mb == pytest.approx(told.download_mb, abs=1)
         assert vit.pretrained_cfg["hf_hub_id"].startswith("timm/")
-        assert timm_vit.canonical(row.timm) == row.timm
+        assert timm_models.canonical(row.timm) == row.timm
 
 
 def test_the_papers_backbone_has_its_parameters_and_statistics():
@@ -168,10 +169,6 @@ def test_names():
         ("vit_*", "There is no backbone"),
         ("hf-hub:timm/test_vit", "There is no backbone"),
         ("", "There is no backbone"),
-        ("resnet50", "resnet50.* is not a VisionTransformer"),
-        ("beit_base_patch16_224", "is not a VisionTransformer"),
-        ("test_vit3", "'map' pooling"),
-        ("deit_tiny_distilled_patch16_224", "is a VisionTransformerDistilled"),
     ],
 )
 def test_what_cannot_be_a_backbone_is_refused_before_any_download(name, words, monkeypatch):
@@ -179,6 +176,44 @@ def test_what_cannot_be_a_backbone_is_refused_before_any_download(name, words, m
     for ask in (load_backbone, availability):
         with pytest.raises(UserError, match=words):
             ask(name)
+
+
+OTHERS = {
+    "distilled": ("deit_tiny_distilled_patch16_224", "vit", (64, 112)),
+    "attention pooling": ("test_vit3", "vit", (64, 112)),
+    "Swin": ("swin_tiny_patch4_window7_224", "swin", (64, 112, 224)),
+    "ConvNeXt": ("test_convnext", "conv", (64, 112)),
+    "ResNet": ("test_resnet", "conv", (64, 112)),
+    "anything else": ("test_efficientnet", "other", (64, 112)),
+    "one size only": ("test_vit4", "vit", (64,)),
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_stages_of_every_family_compose_to_timm_bit_for_bit(kind):
+    name, family, sizes = OTHERS[kind]
+    backbone = load_backbone(f"{name}:random")
+    assert backbone.family == family and len(backbone.stages) == len(backbone.blocks) + 2
+    assert backbone.depth == card(f"{name}:random").depth == len(backbone.layers)
+    for size in sizes:
+        backbone.check_size(size)
+        features = backbone(images(size))
+        assert features.shape == (2, backbone.embed_dim) and features.std() > 0
+        assert torch.equal(features, reference(backbone, images(size)))
+
+
+def test_a_model_that_takes_one_size_says_so():
+    told = card("beit_base_patch16_224")
+    assert told.fixed_size and told.sizes == (224,) and told.depth == 0
+
+
+def test_a_twin_shares_every_tensor_and_no_module():
+    backbone = make()
+    twin = backbone.twin()
+    assert twin is not backbone and twin.blocks[0] is not backbone.blocks[0]
+    assert all(a is b for a, b in zip(twin.parameters(), backbone.parameters(), strict=True))
+    assert all(a is b for a, b in zip(twin.buffers(), backbone.buffers(), strict=True))
+    assert torch.equal(twin(images(64)), backbone(images(64)))
 
 
 def test_a_model_without_published_weights_says_so():
@@ -190,9 +225,9 @@ def test_a_model_without_published_weights_says_so():
 def test_random_weights_are_the_same_each_time_and_leave_the_random_state_alone(monkeypatch):
     monkeypatch.setattr(load, "_loaded", {})
     before = torch.random.get_rng_state()
-    first = timm_vit.build_random("test_vit")
+    first = timm_models.build_random("test_vit")
     torch.manual_seed(5)
-    second = timm_vit.build_random("test_vit")
+    second = timm_models.build_random("test_vit")
     assert all(torch.equal(a, b) for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True))
     torch.random.set_rng_state(before)
     load_backbone(TINY)
@@ -227,14 +262,14 @@ def test_the_bundled_backbone():
     assert all(feature.isfinite().all() and feature.shape == (1, 384) for feature in features.values())
     assert torch.equal(features[112], reference(backbone, images(112, 1)))
     assert not torch.allclose(features[112], features[168]) and not torch.allclose(features[168], features[224])
-    assert backbone.vit.pos_embed.dtype == torch.float32 and backbone.vit.patch_embed.grid_size == (37, 37)
+    assert backbone.net.pos_embed.dtype == torch.float32 and backbone.net.patch_embed.grid_size == (37, 37)
 
 
 def test_weights_hash():
     backbone = load_backbone(BUNDLED)
     assert backbone.weights_hash == "892c56ac04dd17fee7b313a73adbf72e9ab0ae7b67a5050aab5c50f5907ab76b"
     tiny = load_backbone(TINY)
-    same, other = (Backbone(timm_vit.build_random("test_vit"), tiny.card) for _ in range(2))
+    same, other = (wrap(timm_models.build_random("test_vit"), tiny.card) for _ in range(2))
     with torch.no_grad():
-        other.vit.blocks[1].mlp.fc1.bias[3] += 1e-3
+        other.net.blocks[1].mlp.fc1.bias[3] += 1e-3
     assert tiny.weights_hash == same.weights_hash != other.weights_hash

@@ -1,8 +1,10 @@
-"""Frozen vision transformers as lists of stages: which there are, where their weights come from, how they run."""
+"""Frozen vision models as lists of stages: which there are, where their weights come from, how they run."""
 
 from vpt_core.backbones.backbone import Backbone, to_pixels
 from vpt_core.backbones.cards import BACKBONES, Card
+from vpt_core.backbones.families import Swin, ViT, wrap
 from vpt_core.backbones.load import Availability, availability, card, load_backbone
-from vpt_core.backbones.timm_vit import describe
+from vpt_core.backbones.timm_models import describe
 
-__all__ = ["BACKBONES", "Availability", "Backbone", "Card", "availability", "card", "describe", "load_backbone", "to_pixels"]
+__all__ = ["BACKBONES", "Availability", "Backbone", "Card", "Swin", "ViT", "availability", "card", "describe", "load_backbone",
+           "to_pixels", "wrap"]  # fmt: skip

@@ -1,14 +1,16 @@
-"""Backbone: a frozen vision transformer as a list of stages."""
+"""Backbone: a frozen vision model as a list of stages."""
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Callable
 from functools import cached_property
+from itertools import chain
+from typing import Any
 
 import numpy as np
 import torch
-from timm.models import VisionTransformer
 from torch import Tensor, nn
 
 from vpt_core.backbones.cards import Card
@@ -25,56 +27,75 @@ def to_pixels(images: np.ndarray | Tensor) -> Tensor:
 
 
 class Backbone(nn.Module):
-    """A timm `VisionTransformer`, frozen and in eval mode for ever, cut into stages [stem, block 1 ... block L, pool].
+    """A model of timm, frozen and in eval mode for ever, cut into stages [stem, block ..., pool].
 
     Composed, the stages are timm's `forward_head(forward_features(x), pre_logits=True)` on normalised pixels.
-    `vit` has no classifier, takes any image size that its patches divide, and drops nothing. d is `embed_dim`.
+    `net` has no classifier and drops nothing; each family of architectures (`Card.family`) has a subclass that says how
+    it is cut. `blocks` are timm's own modules between stem and pool; `layers` are the stage numbers of those
+    among them that count as layers (a Swin's patch mergings do not). d is `embed_dim`, the width of the features.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, vit: VisionTransformer, card: Card) -> None:
+    def __init__(self, net: nn.Module, card: Card) -> None:
         super().__init__()
         self.card = card
         self.name = card.name
         self.title = card.title
+        self.family = card.family
         self.reads = card.reads
         self.sizes = card.sizes
         self.default_size = card.default_size
-        self.embed_dim: int = vit.embed_dim
-        self.depth = len(vit.blocks)
-        self.num_heads: int = next(m.num_heads for m in vit.blocks[0].modules() if hasattr(m, "num_heads"))
-        self.patch_size: tuple[int, int] = vit.patch_embed.feat_ratio(as_scalar=False)
-        self.num_prefix_tokens: int = vit.num_prefix_tokens
-        self.has_class_token: bool = vit.has_class_token
-        self.params = sum(p.numel() for p in vit.parameters())
-        self.vit = vit
+        self.embed_dim: int = getattr(net, "head_hidden_size", net.num_features)
+        self.params = sum(p.numel() for p in net.parameters())
+        self.net: Any = net
         for part in ("mean", "std"):
-            statistics = torch.tensor(vit.pretrained_cfg[part], dtype=torch.float32).view(3, 1, 1)
+            statistics = torch.tensor(net.pretrained_cfg[part], dtype=torch.float32).view(3, 1, 1)
             self.register_buffer(part, statistics, persistent=False)
         self.requires_grad_(False)
         self.eval()
 
-    def train(self, mode: bool = True) -> Backbone:
-        """Stay in eval mode, whatever `mode` says: a backbone is never trained as it is."""
-        return super().train(False)
+    @property
+    def blocks(self) -> list[nn.Module]:
+        """The modules between stem and pool, in order."""
+        return []
+
+    @property
+    def layers(self) -> list[int]:
+        """Stage numbers of the layers, in order: layer 1 is stage `layers[0]`."""
+        return list(range(1, len(self.blocks) + 1))
+
+    @property
+    def depth(self) -> int:
+        """How many layers there are; 0 for a model that is not cut between stem and pool."""
+        return len(self.layers)
+
+    @property
+    def last_norm(self) -> list[nn.Module]:
+        """The norms between the last block and the features, which learn together with the last blocks."""
+        return []
 
     @property
     def stages(self) -> list[Callable[[Tensor], Tensor]]:
-        """`depth` + 2 functions: `stem`, one for each block ((B, N, d) -> (B, N, d)), `pool`."""
-        return [self.stem, *self.vit.blocks, self.pool]
+        """`stem`, the blocks, `pool`: what one puts out is what the next takes in."""
+        return [self.stem, *self.blocks, self.pool]
 
     def stem(self, pixels: Tensor) -> Tensor:
-        """Pixels (B, 3, H, W) in [0, 1] to tokens (B, num_prefix_tokens + gh * gw, d) with their position embedding."""
-        vit = self.vit
-        x = vit.patch_embed((pixels - self.mean) / self.std)  # (B, gh, gw, d)
-        return vit.norm_pre(vit.patch_drop(vit._pos_embed(x)))
+        """Pixels (B, 3, H, W) in [0, 1] to what the first block takes in."""
+        raise NotImplementedError
 
-    def pool(self, tokens: Tensor) -> Tensor:
-        """Tokens (B, N, d) to one feature vector an image (B, d)."""
-        vit = self.vit
-        return vit.head_drop(vit.fc_norm(vit.pool(vit.norm(tokens))))
+    def pool(self, x: Tensor) -> Tensor:
+        """What the last block puts out to one feature vector an image (B, d)."""
+        raise NotImplementedError
+
+    def normalised(self, pixels: Tensor) -> Tensor:
+        """Pixels in [0, 1] with the mean and deviation that the model was trained with."""
+        return (pixels - self.mean) / self.std
+
+    def train(self, mode: bool = True) -> Backbone:
+        """Stay in eval mode, whatever `mode` says: a backbone is never trained as it is."""
+        return super().train(False)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Pixels (B, 3, H, W) in [0, 1] to features (B, d)."""
@@ -83,18 +104,24 @@ class Backbone(nn.Module):
             x = stage(x)
         return x
 
-    def check_size(self, size: int) -> None:
-        """Raise `UserError` unless square images of `size` pixels a side divide into whole patches."""
-        patch = self.card.patch
-        if size >= patch and size % patch == 0:
-            return
-        below = size // patch * patch
-        valid = f"{below} or {below + patch}" if size > patch else f"{patch} or more"
-        raise UserError(f"{self.title} cuts images into patches of {patch} pixels; {size} is no multiple of that. Use {valid}.")
+    def twin(self) -> Backbone:
+        """A backbone with modules of its own, which may be changed, on the very tensors of this one, which may not."""
+        return copy.deepcopy(self, {id(t): t for t in chain(self.parameters(), self.buffers())})
 
-    def grid(self, size: int) -> tuple[int, int]:
-        """Rows and columns of patches, (gh, gw), of an image of `size` pixels a side."""
-        return self.vit.patch_embed.dynamic_feat_size((size, size))
+    def check_size(self, size: int) -> None:
+        """Raise `UserError` unless the model takes square images of `size` pixels a side."""
+        card = self.card
+        if card.fixed_size and size != card.default_size:
+            raise UserError(f"{self.title} takes images of {card.default_size} pixels a side only, not {size}.")
+        if size >= card.smallest and size % card.patch == 0:
+            return
+        below = size // card.patch * card.patch
+        valid = f"{below} or {below + card.patch}" if size > card.smallest else f"{card.smallest} or more"
+        if card.patch == 1:
+            raise UserError(f"{self.title} cannot work on images of {size} pixels a side. Use {valid}.")
+        raise UserError(
+            f"{self.title} cuts images into patches of {card.patch} pixels; {size} is no multiple of that. Use {valid}."
+        )
 
     @cached_property
     def weights_hash(self) -> str:
@@ -104,7 +131,7 @@ class Backbone(nn.Module):
         held 16 or 32 bits. Computed once, so ask the shared frozen copy, never one whose weights were trained.
         """
         digest = hashlib.sha256()
-        for name, tensor in sorted(self.vit.state_dict().items()):
+        for name, tensor in sorted(self.net.state_dict().items()):
             digest.update(f"{name} {tuple(tensor.shape)}\n".encode())
             digest.update(tensor.to("cpu", torch.float32).contiguous().numpy())
         return digest.hexdigest()

@@ -12,12 +12,13 @@ from typing import Any, Literal
 from timm import get_pretrained_cfg
 
 from vpt_core import paths
-from vpt_core.backbones import timm_vit, weights
+from vpt_core.backbones import timm_models, weights
 from vpt_core.backbones.backbone import Backbone
 from vpt_core.backbones.cards import BACKBONES, Card
+from vpt_core.backbones.families import wrap
 from vpt_core.errors import UserError
 
-_RANDOM = ":random"
+_RANDOM, _FILE = ":random", ".safetensors"
 _loaded: dict[Any, Backbone] = {}
 _locks: dict[Any, threading.Lock] = {}
 
@@ -32,43 +33,46 @@ class Availability:
 
 @cache
 def card(name: str) -> Card:
-    """The card of a backbone: a row of `BACKBONES`, or any other `VisionTransformer` of timm (`timm/` may precede it).
+    """The card of a backbone: a row of `BACKBONES`, or any other model of timm (`timm/` may precede it).
 
-    `:random` after the name asks for random weights. Raises `UserError` for what is unknown or not supported.
+    `:random` after the name asks for random weights, `:FILE.safetensors` for those of a local file. Raises `UserError`
+    for what is unknown or not supported.
     """
     if name.endswith(_RANDOM):
         base = card(name.removesuffix(_RANDOM))
         title = f"{base.title}, random weights"
         return replace(base, name=base.name + _RANDOM, title=title, random=True, download_mb=0, bundled="")
+    if name.endswith(_FILE):
+        first, _, path = name.partition(":")
+        base = card(first)
+        title = f"{base.title}, weights of {Path(path).name}"
+        return replace(base, name=f"{base.name}:{path}", title=title, source=path, download_mb=0, bundled="")
     if name in BACKBONES:
         return BACKBONES[name]
-    full = timm_vit.canonical(name)
+    full = timm_models.canonical(name)
     if full is None:
         raise _unknown(name)
     row = next((row for row in BACKBONES.values() if row.timm == full), None)
-    return row or timm_vit.describe(timm_vit.build(full, device="meta"), full)
+    return row or timm_models.describe(timm_models.build(full, device="meta"), full)
 
 
 def _unknown(name: str) -> UserError:
-    close = get_close_matches(name, [*BACKBONES, *timm_vit.names()], n=1)
+    close = get_close_matches(name, [*BACKBONES, *timm_models.names()], n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     return UserError(f"There is no backbone {name!r}.{hint} Choose one of: {', '.join(BACKBONES)}; or any "
-                     "VisionTransformer of timm, such as vit_small_patch16_224.augreg_in21k.")
+                     "model of timm, such as vit_small_patch16_224.augreg_in21k.")
 
 
-def load_backbone(name: str, source: Path | None = None) -> Backbone:
+def load_backbone(name: str) -> Backbone:
     """The frozen backbone `name` (see `card`), on the CPU; the same object for every caller, also concurrent ones.
 
-    `source` is a .safetensors file to take the weights from instead. Raises `UserError` for an unknown or
-    unsupported name before anything is downloaded, and for weights that cannot be had.
+    Raises `UserError` for an unknown or unsupported name before anything is downloaded, and for weights that cannot be had.
     """
     found = card(name)
-    if source is not None and found.random:
-        raise UserError(f"{name} has random weights, so it takes none from {source}. Leave out {_RANDOM!r} or the file.")
-    key = (found.name, source and _identity(source))
+    key = (found.name, _identity(Path(found.source)) if found.source else None)
     with _locks.setdefault(key, threading.Lock()):
         if key not in _loaded:
-            _loaded[key] = _load(found, source)
+            _loaded[key] = _load(found)
         return _loaded[key]
 
 
@@ -77,17 +81,21 @@ def _identity(path: Path) -> tuple[Path, int]:
     return path.resolve(), path.stat().st_mtime_ns if path.is_file() else 0
 
 
-def _load(found: Card, source: Path | None) -> Backbone:
+def _load(found: Card) -> Backbone:
     if found.random:
-        return Backbone(timm_vit.build_random(found.timm, found.pool), found)
-    path = source or _weight_file(found)
-    # Through 'meta', so that no random numbers are drawn only to be overwritten.
-    vit = timm_vit.build(found.timm, found.pool, device="meta").to_empty(device="cpu")
-    weights.fill(vit, weights.read(path), found, str(path))
-    return Backbone(vit, found)
+        return wrap(timm_models.build_random(found.timm, found.pool), found)
+    path = _weight_file(found)
+    if found.family == "vit":  # through 'meta', so that no random numbers are drawn only to be overwritten
+        net = timm_models.build(found.timm, found.pool, device="meta").to_empty(device="cpu")
+    else:  # others hold computed buffers besides their weights
+        net = timm_models.build_random(found.timm, found.pool)
+    weights.fill(net, weights.read(path), found, str(path))
+    return wrap(net, found)
 
 
 def _weight_file(found: Card) -> Path:
+    if found.source:
+        return Path(found.source)
     if found.bundled:
         return paths.ASSETS / found.bundled
     return weights.download(_repository(found), found)
@@ -107,6 +115,8 @@ def availability(name: str) -> Availability:
     size = f"{found.download_mb} MB"
     if found.random:
         return Availability("local", "random weights, nothing to download")
+    if found.source:
+        return Availability("local", f"local file {Path(found.source).name}")
     if found.bundled:
         path = paths.ASSETS / found.bundled
         if not path.is_file():

@@ -1,23 +1,31 @@
-"""Which of timm's models can be a backbone, and how they are built: without a classifier, for every image size."""
+"""Which of timm's models can be a backbone, and how they are built: without a classifier, for every image size they take."""
 
 from __future__ import annotations
+
+import sys
+from dataclasses import replace
 
 import torch
 from timm import create_model, get_pretrained_cfg, list_models
 from timm.models import VisionTransformer
+from torch import nn
 
 from vpt_core.backbones.cards import Card, Reads
+from vpt_core.backbones.families import FAMILIES, family_of, feature_shape
 from vpt_core.errors import UserError
 
-# The modules of timm whose models are of the class VisionTransformer.
-_MODULES = ("vision_transformer", "deit", "vision_transformer_hybrid")
+# The modules of timm whose models take any image size when they are asked to.
+_DYNAMIC = ("vision_transformer", "deit", "vision_transformer_hybrid", "swin_transformer")
 _READS: dict[str, Reads] = {"token": "cls", "avg": "mean"}
-_SUPPORTED = "Supported are the VisionTransformers of timm that read out [CLS] or the mean of the image tokens"
+_SUPPORTED = (
+    "Supported are timm's VisionTransformer, SwinTransformer, ConvNeXt and ResNet, and with the linear probe, MLP, bias, "
+    "full, sidetune and frame any model of timm that gives one feature vector an image"
+)
 
 
 def names() -> list[str]:
-    """Every architecture and every pretrained model of timm that can be asked for, supported read-out or not."""
-    return [name for module in _MODULES for tagged in (False, True) for name in list_models(module=module, pretrained=tagged)]
+    """Every architecture and every pretrained model of timm that can be asked for, supported or not."""
+    return [name for tagged in (False, True) for name in list_models(pretrained=tagged)]
 
 
 def canonical(name: str) -> str | None:
@@ -32,37 +40,77 @@ def canonical(name: str) -> str | None:
     return name if name in list_models(f"{architecture}.*", pretrained=True) else None
 
 
-def build(name: str, pool: str = "", device: str = "cpu") -> VisionTransformer:
-    """timm's model `name` without classifier, any image size, zero drop rates; random weights (none on 'meta').
+def build(name: str, pool: str = "", device: str = "cpu") -> nn.Module:
+    """timm's model `name` without classifier, zero drop rates; random weights (none on 'meta').
 
-    Raises `UserError` when it is not a `VisionTransformer` or has a read-out other than [CLS] or mean.
+    Raises `UserError` when timm cannot build it so, or it has no read-out.
     """
-    if not any(name.partition(".")[0] in list_models(module=module) for module in _MODULES):
-        raise UserError(f"{name} of timm is not a VisionTransformer. {_SUPPORTED}, such as vit_small_patch16_224.augreg_in21k.")
-    vit = create_model(name, num_classes=0, dynamic_img_size=True, device=device, global_pool=pool or None)
-    if type(vit) is not VisionTransformer:
-        raise UserError(f"{name} is a {type(vit).__name__}, which reads more than one token out. {_SUPPORTED}.")
-    if vit.global_pool not in _READS:
-        raise UserError(f"{name} reads its features out by {vit.global_pool or 'no'!r} pooling. {_SUPPORTED}.")
-    return vit
+    dynamic = any(name.partition(".")[0] in list_models(module=module) for module in _DYNAMIC)
+    rest = {"dynamic_img_size": True} if dynamic else {}
+    try:
+        net = create_model(name, num_classes=0, device=device, **rest, **({"global_pool": pool} if pool else {}))
+    except TypeError:  # a model that takes no device: only small ones are left without
+        net = create_model(name, num_classes=0, **rest)
+    if getattr(net, "global_pool", None) == "":
+        raise UserError(f"{name} has no read-out: it does not pool its tokens into features. {_SUPPORTED}.")
+    return net
 
 
-def build_random(name: str, pool: str = "") -> VisionTransformer:
+def build_random(name: str, pool: str = "") -> nn.Module:
     """`build` with the random weights of seed 0, the same each time. The random state of the process is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.random.default_generator.manual_seed(0)
         return build(name, pool)
 
 
-def describe(vit: VisionTransformer, name: str) -> Card:
-    """The card of any supported model, here and in timm called `name`. `download_mb` is computed, not looked up."""
-    patch = max(vit.patch_embed.feat_ratio(as_scalar=False))
-    native = max(vit.patch_embed.img_size)
-    sizes = sorted({max(1, round(size / patch)) * patch for size in (112, 168, 224)} | {native // patch * patch})
-    params = sum(p.numel() for p in vit.parameters())
-    classes = vit.pretrained_cfg.get("num_classes", 0)
-    megabytes = round(4e-6 * (params + classes * (vit.embed_dim + 1)))
-    return Card(
-        name, name, name, params, megabytes, patch, "see the model's page", _READS[vit.global_pool], tuple(sizes),
-        min(sizes, key=lambda size: abs(size - min(native, 224))), depth=len(vit.blocks),
-    )
+def describe(net: nn.Module, name: str) -> Card:
+    """The card of any supported model, here and in timm called `name`. `download_mb` is computed, not looked up.
+
+    Raises `UserError` when the model does not give one feature vector an image.
+    """
+    family = family_of(net)
+    config = net.pretrained_cfg
+    native = max(config["input_size"][1:]) if not isinstance(net, VisionTransformer) else max(net.patch_embed.img_size)
+    patch = {"swin": 4, "conv": 1, "other": 1}.get(family) or max(net.patch_embed.feat_ratio(as_scalar=False))
+    fixed = family == "other" and bool(config.get("fixed_input_size"))
+    sizes = {max(1, round(size / patch)) * patch for size in (112, 168, 224)} if not fixed else set()
+    sizes |= {native // patch * patch}
+    params = sum(p.numel() for p in net.parameters())
+    card = Card(
+        name, name, name, params, 0, patch, "see the model's page", _reads(net), tuple(sorted(sizes)),
+        min(sizes, key=lambda size: abs(size - min(native, 224))), family=family, fixed_size=fixed,
+    )  # fmt: skip
+    width = _checked(net, card)
+    heads = len(_classifiers(net))
+    megabytes = round(4e-6 * (params + heads * config.get("num_classes", 0) * (width + 1)))
+    return replace(card, download_mb=megabytes, depth=FAMILIES[family](net, card).depth)
+
+
+def _reads(net: nn.Module) -> Reads:
+    if family_of(net) == "vit":
+        return _READS.get(net.global_pool, "own")
+    return "mean" if family_of(net) in ("swin", "conv") else "own"
+
+
+def _checked(net: nn.Module, card: Card) -> int:
+    try:
+        shape = feature_shape(net, card.default_size)
+    except Exception as error:  # whatever a model of timm that works otherwise may raise
+        raise UserError(f"{card.name} cannot be used as a backbone ({type(error).__name__}: {error}). {_SUPPORTED}.") from error
+    if len(shape) != 2:
+        raise UserError(f"{card.name} gives features of shape {shape}, not one vector an image. {_SUPPORTED}.")
+    return shape[1]
+
+
+def filtered(net: nn.Module, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Published tensors under the names and in the shapes of `net`, by timm's rules for its kind; without classifier."""
+    convert = getattr(sys.modules[type(net).__module__], "checkpoint_filter_fn", None)
+    if convert is not None:
+        tensors = convert(tensors, net, **({"adapt_layer_scale": True} if isinstance(net, VisionTransformer) else {}))
+    named = tuple(f"{name}." for name in _classifiers(net))
+    return {name: t for name, t in tensors.items() if not name.startswith(named)}
+
+
+def _classifiers(net: nn.Module) -> tuple[str, ...]:
+    named = net.pretrained_cfg["classifier"]
+    return (named,) if isinstance(named, str) else tuple(named)

@@ -14,11 +14,10 @@ from huggingface_hub.errors import (
 )
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from timm.models import VisionTransformer
-from timm.models.vision_transformer import checkpoint_filter_fn
-from torch import Tensor
+from torch import Tensor, nn
 
 from vpt_core.backbones.cards import BACKBONES, Card
+from vpt_core.backbones.timm_models import filtered
 from vpt_core.errors import UserError
 
 FILE = "model.safetensors"
@@ -70,24 +69,26 @@ def read(path: Path) -> dict[str, Tensor]:
         raise UserError(f"{path} is not a readable safetensors file ({error}). Remove it and get it again.") from None
 
 
-def fill(vit: VisionTransformer, tensors: dict[str, Tensor], card: Card, origin: str) -> None:
-    """Copy `tensors` (names of timm, or of the publications it converts from) into `vit`, each in float32.
+def fill(net: nn.Module, tensors: dict[str, Tensor], card: Card, origin: str) -> None:
+    """Copy `tensors` (names of timm, or of the publications it converts from) into `net`, each in float32.
 
     A classifier is left out. Where `card.pool` replaced the read-out, the norm after pooling starts as the identity
     instead of the norm before it. Raises `UserError` when any other tensor is missing, left over or of another shape.
     """
-    tensors = checkpoint_filter_fn(tensors, vit, adapt_layer_scale=True)
-    tensors = {name: t for name, t in tensors.items() if not name.startswith(("head.", "head_dist."))}
-    wanted = vit.state_dict()
+    tensors = filtered(net, tensors)
+    wanted = net.state_dict()
     if card.pool and "fc_norm.weight" not in tensors:
-        vit.fc_norm.reset_parameters()
+        net.fc_norm.reset_parameters()
         tensors = {name: t for name, t in tensors.items() if not name.startswith("norm.")}
         wanted = {name: t for name, t in wanted.items() if not name.startswith("fc_norm.")}
-    wrong = sorted(name for name in wanted.keys() | tensors.keys() if _shape(wanted, name) != _shape(tensors, name))
+    # A counter of batch norm that only training reads; older files lack it.
+    optional = {name for name in wanted if name.endswith("num_batches_tracked")}
+    names = (wanted.keys() | tensors.keys()) - optional
+    wrong = sorted(name for name in names if _shape(wanted, name) != _shape(tensors, name))
     if wrong:
         raise UserError(f"{origin} does not hold the weights of {card.timm}: {len(wrong)} tensors are missing, left over or of "
                         f"another shape, {wrong[0]!r} among them. Choose the backbone that the file was made from.")
-    vit.load_state_dict(tensors, strict=False)
+    net.load_state_dict(tensors, strict=False)
 
 
 def _shape(tensors: dict[str, Tensor], name: str) -> tuple[int, ...] | None:
