@@ -17,8 +17,9 @@ def run_seconds(spec: Spec, task: Task) -> float:
     train, val, test = len(splits.train), len(splits.val), len(splits.test)
     shape, method = card(spec.backbone), METHODS[spec.method]
     first = method.first_layer(method.read_options(spec.options), shape.depth)
-    live = (shape.depth + 1 - first) / shape.depth  # the share of the layers that run in every step
-    tokens = (spec.image_size // shape.patch) ** 2 + 1 + int(spec.options.get("prompts", 0))
+    depth = max(1, shape.depth)
+    live = min(1.0, (shape.depth + 1 - first) / depth) if shape.depth or method.recipe.get("epochs") != 100 else 0.0
+    tokens = shape.tokens(spec.image_size) + 1 + int(spec.options.get("prompts", 0))
     steps = spec.epochs * live * ((1 + BACKWARD) * train + val)
     once = (1 - live) * (train + val) + (1 + live) * test
     return forward_seconds(shape.params, tokens) * (steps + once)

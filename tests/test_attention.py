@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import timm
 import torch
-from tiny import KINDS, SIZE, labels_of, pictures, same, tiny_backbone, weights
+from tiny import FITTING, KINDS, SIZE, labels_of, pictures, same, tiny_backbone, weights
 
 from vpt_core.analysis import attention_weights, read_attention
 from vpt_core.backbones import load_backbone, to_pixels
@@ -40,7 +40,7 @@ def test_rows_sum_to_1(case, kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_is_what_timms_block_computes_with(kind):
     """The block's output from our weights: softmax @ v, projected; with timm's fused kernel and without."""
-    for block in tiny_backbone(**KINDS[kind]).vit.blocks:
+    for block in tiny_backbone(**KINDS[kind]).net.blocks:
         attn, x = block.attn, block.norm1(TOKENS)
         attention = attention_weights(block, TOKENS)
         assert attention.shape == (2, 2, 10, 10)
@@ -54,7 +54,7 @@ def test_it_is_what_timms_block_computes_with(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_is_the_softmax_that_timm_drops_from(kind):
     """Without the fused kernel timm's own weights pass through `attn_drop`, where they can be read."""
-    block = tiny_backbone(**KINDS[kind]).vit.blocks[1]
+    block = tiny_backbone(**KINDS[kind]).net.blocks[1]
     block.attn.fused_attn = False
     seen = []
     block.attn.attn_drop.register_forward_hook(lambda module, args, out: seen.append(out))
@@ -65,7 +65,7 @@ def test_it_is_the_softmax_that_timm_drops_from(kind):
 def by_hooks(model: Model) -> list[torch.Tensor]:
     """timm's own weights (H, N, N) in each layer of the whole model on `IMAGE`, prompts as tokens of the sequence."""
     seen = []
-    for block in model.backbone.vit.blocks:
+    for block in model.backbone.net.blocks:
         block.attn.fused_attn = False
         block.attn.attn_drop.register_forward_hook(lambda module, args, out: seen.append(out[0].detach()))
     x = to_pixels(IMAGE[None])
@@ -95,14 +95,14 @@ def hooks(module: torch.nn.Module) -> int:
 @pytest.mark.parametrize("method", METHODS)
 def test_looking_changes_nothing(method):
     backbone = tiny_backbone()
-    model = Model(backbone, method, {}, classes=3).eval()
+    model = Model(backbone, method, FITTING.get(method, {}), classes=3, image_size=len(IMAGE)).eval()
     x = to_pixels(IMAGE[None])
     logits, before = model(x), weights(backbone)
-    flags = [block.attn.fused_attn for block in backbone.vit.blocks]
+    flags = [block.attn.fused_attn for block in backbone.net.blocks]
     read_attention(model, IMAGE)
     assert torch.equal(model(x), logits) and same(weights(backbone), before)
     assert hooks(backbone) == hooks(model) == 0
-    assert [block.attn.fused_attn for block in backbone.vit.blocks] == flags and torch.is_grad_enabled()
+    assert [block.attn.fused_attn for block in backbone.net.blocks] == flags and torch.is_grad_enabled()
 
 
 OTHERS = {

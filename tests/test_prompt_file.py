@@ -14,12 +14,13 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save_file
-from tiny import RANDOM, SIZE, same, weights
+from tiny import FITTING, RANDOM, SIZE, same, weights
 from torch import Tensor
 
 from vpt_core import prompt_file
 from vpt_core.backbones import load_backbone
 from vpt_core.errors import UserError
+from vpt_core.methods import METHODS
 from vpt_core.model import Model
 from vpt_core.prompt_file import load_prompt, save_prompt
 from vpt_core.runs import Run
@@ -61,7 +62,8 @@ def test_it_says_what_it_is(finished_run):
     about, tensors = parts(finished_run.prompt_file)
     assert about == {
         "backbone": RANDOM, "weights_hash": load_backbone(RANDOM).weights_hash, "method": "vpt-deep",
-        "options": {"prompts": 2, "dropout": 0.1, "layers": "all"}, "classes": ["a", "b", "c"], "image_size": SIZE,
+        "options": {"prompts": 2, "dropout": 0.1, "place": "prepend", "readout": "default", "init": "uniform", "layers": "all",
+                    "shared": False}, "classes": ["a", "b", "c"], "image_size": SIZE,
         "task": "Small", "seed": 4, "library": "0.1.0", "format": 1,
         "metrics": {"test": {"correct": finished_run.test.correct, "total": 6}},
     }  # fmt: skip
@@ -279,8 +281,10 @@ def test_names_cannot_steer_a_terminal_or_break_a_page(forged):
 def test_every_method_and_option_round_trips(tmp_path):
     """What `save_prompt` writes, `load_prompt` reads."""
     backbone = load_backbone(RANDOM)
-    for method, options in (("linear", {}), ("vpt-shallow", {"prompts": 0}), ("vpt-deep", {"layers": "2,6", "prompts": 3})):
-        model = Model(backbone, method, options, classes=2, seed=Spec().seed)
+    special = {"vpt-shallow": {"prompts": 0}, "vpt-deep": {"layers": "2,6", "prompts": 3, "shared": True}, **FITTING}
+    for method in METHODS:
+        options = special.get(method, {})
+        model = Model(backbone, method, options, classes=2, seed=Spec().seed, image_size=SIZE)
         about = prompt_file.About(RANDOM, backbone.weights_hash, method, options, ["x", "y"], SIZE, "t", 0, "0.1.0")
         save_prompt(tmp_path / "x.safetensors", model, about)
         loaded = load_prompt(tmp_path / "x.safetensors")

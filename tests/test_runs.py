@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
-from tiny import RANDOM, SIZE, saved_task
+from tiny import FITTING, RANDOM, SIZE, saved_task
 
 from vpt_core import embed
-from vpt_core.backbones import Backbone, load, load_backbone, timm_vit
+from vpt_core.backbones import load, load_backbone, timm_models, wrap
 from vpt_core.errors import UserError
 from vpt_core.execute import Phase, execute, tune
 from vpt_core.methods import METHODS
@@ -46,7 +46,7 @@ def stop_at(run: Run, last: int) -> list:
 @pytest.mark.parametrize("method", METHODS)
 def test_round_trip(method, small_spec, tmp_path, monkeypatch):
     """Tuned, saved, and loaded onto a second copy of the backbone: the same logits on the test images."""
-    run = tune(replace(small_spec, method=method, options={}), tmp_path)
+    run = tune(replace(small_spec, method=method, options=FITTING.get(method, {})), tmp_path)
     task = load_task(run.spec.task)
     index = task.splits(run.spec.seed, run.spec.shots).test
     first = load_backbone(RANDOM)
@@ -54,7 +54,7 @@ def test_round_trip(method, small_spec, tmp_path, monkeypatch):
     classifier = run.classifier()
     assert classifier.model.backbone is not first
     assert np.abs(classifier.logits(task.pixels[index]) - run.array("logits")).max() < 1e-5
-    copy = Backbone(timm_vit.build_random("test_vit"), first.card)
+    copy = wrap(timm_models.build_random("test_vit"), first.card)
     assert np.abs(load_prompt(run.prompt_file, copy).logits(task.pixels[index]) - run.array("logits")).max() < 1e-5
     assert classifier.classes == task.classes == tuple(run.classes)
 
@@ -259,7 +259,8 @@ def test_a_task_without_test_and_validation_images(tmp_path):
     """One image a class: both train."""
     task = saved_task(tmp_path / "task", each=1)
     for method in METHODS:
-        run = tune(Spec(task=task, backbone=RANDOM, method=method, image_size=SIZE, epochs=1), tmp_path / method)
+        run = tune(Spec(task=task, backbone=RANDOM, method=method, options=FITTING.get(method, {}), image_size=SIZE, epochs=1),
+                   tmp_path / method)
         assert run.status["counts"] == {"train": 3, "val": 0, "test": 0}
         assert run.finished and run.test == Score(0, 0) and run.array("frozen").shape == (0, 64)
         assert [(e.val_loss, e.best) for e in run.history] == [(None, True)]

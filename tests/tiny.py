@@ -11,7 +11,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from vpt_core.backbones import Backbone, describe
+from vpt_core.backbones import Backbone, describe, wrap
 from vpt_core.embed import drain, feed
 from vpt_core.model import Model
 from vpt_core.spec import Spec
@@ -30,6 +30,8 @@ KINDS: dict[str, dict[str, Any]] = {
     "query and key norms": {"qk_norm": True},
 }
 """Changes to timm's ViT for each kind of backbone there is."""
+FITTING: dict[str, dict[str, Any]] = {"vpt-frame": {"width": 8}}
+"""Options that suit these backbones where a method's defaults do not: a frame of half a patch on each side."""
 
 
 def tiny_backbone(**changes: Any) -> Backbone:
@@ -40,7 +42,7 @@ def tiny_backbone(**changes: Any) -> Backbone:
         vit = timm.create_model("vit_tiny_patch16_224", dynamic_img_size=True, **shape | changes)
         for p in vit.parameters():
             p.add_(torch.randn(p.shape), alpha=0.2)
-    return Backbone(vit, describe(vit, "tiny"))
+    return wrap(vit, describe(vit, "tiny"))
 
 
 def pictures(labels: np.ndarray, size: int = SIZE, seed: int = 0) -> np.ndarray:

@@ -266,7 +266,11 @@ def _add_options(
     for name, (opt, default) in options.items():
         others = [f", {method}: {own[name]}" for method, own in by_method.items() if own.get(name, default) != default]
         text = f"{opt.help} (default: {default}{''.join(others)})"
-        parser.add_argument(flag(name), type=type(default), metavar=name.upper(), help=text.replace("%", "%%"))
+        help = text.replace("%", "%%")
+        if isinstance(default, bool):
+            parser.add_argument(flag(name), action=argparse.BooleanOptionalAction, default=None, help=help)
+        else:
+            parser.add_argument(flag(name), type=type(default), metavar=name.upper(), help=help)
 
 
 if __name__ == "__main__":

@@ -84,7 +84,7 @@ def _execute(run: Run, status: dict[str, Any], stop: Callable[[], bool]) -> Iter
     yield Phase("Loading the backbone")
     backbone = load_backbone(spec.backbone)
     backbone.check_size(spec.image_size)
-    model = Model(backbone, spec.method, spec.options, len(task.classes), spec.seed)
+    model = Model(backbone, spec.method, spec.options, len(task.classes), spec.seed, spec.image_size)
     status |= {
         "classes": list(task.classes),
         "task_title": task.title,
@@ -97,6 +97,7 @@ def _execute(run: Run, status: dict[str, Any], stop: Callable[[], bool]) -> Iter
     write_json(run.folder / "status.json", status)
     pixels = task.resized(spec.image_size)
     clock = time.perf_counter()
+    model.method.prepare(pixels[splits.train])
     train = yield from _counted("Computing the frozen layers of the training images", len(splits.train), stop,
                                 feed(model, pixels[splits.train], task.labels[splits.train]))
     val = yield from _counted("Computing the frozen layers of the validation images", len(splits.val), stop,

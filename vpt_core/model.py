@@ -18,21 +18,26 @@ class Model(nn.Module):
     so the backbone is used but not owned. Models on one backbone share it.
     """
 
-    def __init__(self, backbone: Backbone, method: str, options: dict[str, Any], classes: int, seed: int = 0) -> None:
+    def __init__(self, backbone: Backbone, method: str, options: dict[str, Any], classes: int, seed: int = 0,
+                 image_size: int | None = None) -> None:
         """Build `method` with `options` on `backbone` for a number of `classes`; `seed` draws the first weights.
 
-        Raises `UserError` for an unknown method or option.
+        `image_size` is that of the images to come, in pixels a side (the backbone's usual one by default): some methods
+        learn something of that shape, the others take any. Raises `UserError` for an unknown method or option, and
+        for a method that cannot work on this backbone.
         """
         super().__init__()
         kind = METHODS[method]
         chosen = kind.read_options(options)
+        size = image_size or backbone.default_size
+        kind.check(chosen, backbone.card, size)
         generator = torch.Generator().manual_seed(seed)
         # The head is drawn first: every method starts from the same head as the linear probe of its seed.
         self.head = nn.utils.skip_init(nn.Linear, backbone.embed_dim, classes)  # nothing is drawn from torch's global state
         with torch.no_grad():
             self.head.weight.copy_(torch.randn(self.head.weight.shape, generator=generator) * 0.01)
             self.head.bias.zero_()
-        self.method = kind(backbone, chosen, generator)
+        self.method = kind(backbone, chosen, generator, size)
         self.__dict__["backbone"] = backbone  # past nn.Module's bookkeeping, for the reason above
 
     def run(self, x: Tensor, start: int = 0, stop: int | None = None) -> Tensor:

@@ -91,7 +91,7 @@ def load_prompt(path: str | Path, backbone: Backbone | None = None) -> Classifie
     # Before the model is built: a description may not ask for more memory than the file itself takes.
     if "head.bias" not in tensors or len(tensors["head.bias"].flatten()) != len(about.classes):
         raise UserError(f"{path.name} names {len(about.classes)} classes, and has no head for so many.")
-    model = Model(backbone, about.method, about.options, len(about.classes), about.seed)
+    model = Model(backbone, about.method, about.options, len(about.classes), about.seed, about.image_size)
     _fit_or_refuse(path.name, model, tensors)
     model.load_state_dict(tensors)
     return Classifier(model, about)

@@ -129,7 +129,7 @@ def open_run(root: Path, name: str) -> Run:
 def new_run(spec: Spec, root: Path) -> Run:
     """Make the folder of a run that is yet to be executed. Raises `UserError` when `spec` cannot be."""
     method = METHODS[spec.method]
-    method.first_layer(method.read_options(spec.options), card(spec.backbone).depth)  # refuses layers that are not there
+    method.check(method.read_options(spec.options), card(spec.backbone), spec.image_size)
     label = re.sub(r"[^a-z0-9]+", "-", f"{Path(spec.task).stem[:30]}-{spec.method}".lower()).strip("-")
     folder = Path(root) / f"{datetime.now():%Y%m%d-%H%M%S}-{label}-{secrets.token_hex(3)}"
     folder.mkdir(parents=True)

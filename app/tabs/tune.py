@@ -120,7 +120,8 @@ def _facts(name: str) -> str:
 
 def _sizes(backbone: str) -> dict[str, Any]:
     shape = card(backbone)
-    return {"choices": [(f"{s} px, {(s // shape.patch) ** 2} patches", s) for s in shape.sizes], "value": shape.default_size}
+    patches = {s: f", {shape.tokens(s)} patches" if shape.family == "vit" else "" for s in shape.sizes}
+    return {"choices": [(f"{s} px{patches[s]}", s) for s in shape.sizes], "value": shape.default_size}
 
 
 @shows_user_errors
@@ -141,8 +142,9 @@ def specs(source: str, *values: Any) -> list[Spec]:
         row = METHODS[method]
         options = {name: form[f"{method}.{name}"] for name in options_of(row.Options)}
         options = typed(row.Options, options)
-        row.read_options(options)
-        asked.append(Spec(**typed(Spec, common) | row.recipe, task=sources.place(source), method=method, options=options))
+        spec = Spec(**typed(Spec, common) | row.recipe, task=sources.place(source), method=method, options=options)
+        row.check(row.read_options(options), card(spec.backbone), spec.image_size)
+        asked.append(spec)
     return asked
 
 

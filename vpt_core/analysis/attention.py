@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vpt_core.backbones import to_pixels
 from vpt_core.errors import UserError
-from vpt_core.methods import Prompted
+from vpt_core.methods import Frame, Prompted
 from vpt_core.model import Model
 
 
@@ -54,11 +54,14 @@ def attention_weights(block: torch.nn.Module, x: Tensor) -> Tensor:
 def read_attention(model: Model, pixels: np.ndarray) -> Attention:
     """Attention of the read-out's query in every layer for one image (S, S, 3) uint8 at the model's image size."""
     model.eval()
-    backbone, stages = model.backbone, model.method.stages
-    grid = backbone.grid(pixels.shape[0])
+    backbone, stages = model.backbone, model.method.stages[: model.backbone.depth + 1]  # stem and blocks
+    if backbone.family != "vit":
+        raise UserError(f"Attention to prompts is shown for vision transformers only; {backbone.title} is none.")
+    frame = model.method.options.width if isinstance(model.method, Frame) else 0
+    grid = backbone.grid(pixels.shape[0] + 2 * frame)
     patches, to_prompts, to_self = [], [], []
     x = to_pixels(pixels[None])
-    for i, stage in enumerate(stages[:-1]):
+    for i, stage in enumerate(stages):
         x = model.method.before(i, x)
         if i > 0:
             prompts = model.method.count_in(i) if isinstance(model.method, Prompted) else 0

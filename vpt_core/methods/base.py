@@ -6,10 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vpt_core.backbones import Backbone
+from vpt_core.backbones import Backbone, Card
 from vpt_core.errors import UserError
 from vpt_core.options import check
 
@@ -34,6 +35,7 @@ class Linear(nn.Module):
     * `stages`: the stages that run, the backbone's own unless a method replaces some.
 
     `generator` seeds first weights and dropout, so that a run depends on its seed alone and not on its neighbours.
+    `size` is the side of the images in pixels, for methods that learn something of their shape.
     """
 
     name: ClassVar[str] = "linear"
@@ -42,8 +44,12 @@ class Linear(nn.Module):
     Options: ClassVar[type[Options]] = Options
     recipe: ClassVar[dict[str, Any]] = {"epochs": 100}
     """Values of `Spec` that suit the method better than `Spec`'s defaults. On cached features epochs cost next to nothing."""
+    families: ClassVar[tuple[str, ...]] = ("vit", "swin", "conv", "other")
+    """The families of backbones (`Card.family`) that the method is defined for."""
+    needs: ClassVar[str] = ""
+    """What a backbone has to have, for the sentence that refuses one."""
 
-    def __init__(self, backbone: Backbone, options: Options, generator: torch.Generator) -> None:
+    def __init__(self, backbone: Backbone, options: Options, generator: torch.Generator, size: int) -> None:
         super().__init__()
         self.options = options
         self.generator = generator
@@ -51,7 +57,7 @@ class Linear(nn.Module):
         self.cut = len(self.stages)
 
     def before(self, i: int, x: Tensor) -> Tensor:
-        """Tokens (B, N, d) as they enter stage i, given what stage i - 1 put out."""
+        """What enters stage i, given what stage i - 1 put out: tokens (B, N, d) in a ViT."""
         return x
 
     def run(self, x: Tensor, start: int, stop: int) -> Tensor:
@@ -60,10 +66,21 @@ class Linear(nn.Module):
             x = self.stages[i](self.before(i, x))
         return x
 
+    def prepare(self, images: np.ndarray) -> None:
+        """Set first weights that depend on the training images (N, S, S, 3) uint8; called once, before training."""
+
     @classmethod
     def first_layer(cls, options: Options, depth: int) -> int:
         """The first of `depth` layers that training changes or has to run through; depth + 1 when there is none."""
         return depth + 1
+
+    @classmethod
+    def check(cls, options: Options, card: Card, size: int) -> None:
+        """Raise `UserError` when the method cannot work so on this backbone at images of `size` pixels a side."""
+        if card.family not in cls.families:
+            raise UserError(
+                f"{cls.title} needs {cls.needs}, which {card.title} does not have. Choose another method or backbone."
+            )
 
     @classmethod
     def read_options(cls, given: dict[str, Any]) -> Options:

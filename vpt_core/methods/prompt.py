@@ -1,79 +1,150 @@
-"""Visual prompt tuning, shallow and deep (Jia et al., ECCV 2022, section 3.2)."""
+"""Visual prompt tuning, shallow and deep (Jia et al., ECCV 2022, section 3.2), and the ablations of its section 4.3."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
+from functools import partial
 from math import prod, sqrt
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vpt_core.backbones import Backbone
+from vpt_core.backbones import Backbone, Card
 from vpt_core.errors import UserError
 from vpt_core.methods.base import Linear, Options
 from vpt_core.methods.keyed import can_key, keyed_block
+from vpt_core.methods.layers import read_layers
+from vpt_core.methods.prototypes import prototypes
+from vpt_core.methods.windows import run_windows
 from vpt_core.options import option
 
 _DROPOUT = "share of the prompts' entries zeroed in a training step"
+_READOUT = "where the features are read from: as the backbone was trained, [CLS], mean of the image tokens, mean of the prompts"
+_INIT = "uniform as in the paper, or prototypes: cluster means of the training images' own tokens, which help MAE"
 
 
 @dataclass(frozen=True)
 class ShallowOptions(Options):
     prompts: int = option(10, "Prompt tokens", "learned tokens a prompted layer", low=0, high=500)
     dropout: float = option(0.0, "Prompt dropout", _DROPOUT, low=0.0, high=0.9, advanced=True)
+    place: str = option(
+        "prepend", "Place", "prepend: join the sequence; add: one prompt is added to each patch token, so there are as many; "
+        "pixel: learned patches of pixels join the sequence", choices=("prepend", "add", "pixel"), advanced=True,
+    )  # fmt: skip
+    readout: str = option("default", "Read-out", _READOUT, choices=("default", "cls", "mean", "prompts"), advanced=True)
+    init: str = option("uniform", "First prompts", _INIT, choices=("uniform", "prototypes"), advanced=True)
 
 
 @dataclass(frozen=True)
 class DeepOptions(ShallowOptions):
     dropout: float = option(0.1, "Prompt dropout", _DROPOUT, low=0.0, high=0.9, advanced=True)
-    layers: str = option("all", "Prompted layers", "all, or layer numbers such as 9-12 or 1,6,12", advanced=True)
+    layers: str = option("all", "Prompted layers", "all, first 3, last 3, or layer numbers such as 9-12 or 1,6,12",
+                         advanced=True)
+    shared: bool = option(False, "One for all layers", "the same prompts in every prompted layer", advanced=True)
 
 
 class Prompted(Linear):
-    """Learned tokens stand beside the image's in every layer of `layers` (layer i is stage i).
+    """Learned tokens stand beside the image's in every layer of `layers`.
 
-    The sequence is [prefix, P, E]: [CLS] and registers, p prompts, image tokens. A layer with prompts of its own
+    In a ViT the sequence is [prefix, P, E]: [CLS] and registers, p prompts, image tokens. A layer with prompts of its own
     replaces those that came from the layer before; in a layer without, they are carried on. So prompts in layer 1
     alone are VPT-shallow, prompts in all layers are VPT-deep. Prompts are dropped before the pool.
+    In a Swin they stand in every window (`run_windows`).
     """
 
     recipe = {}
+    families = ("vit", "swin")
+    needs = "tokens (VPT-frame does not)"
 
     def __init__(
-        self, backbone: Backbone, options: ShallowOptions, generator: torch.Generator, layers: tuple[int, ...]
+        self, backbone: Backbone, options: ShallowOptions, generator: torch.Generator, size: int, layers: tuple[int, ...]
     ) -> None:
-        super().__init__(backbone, options, generator)
+        super().__init__(backbone, options, generator, size)
         self.layers = layers
-        self.cut = layers[0]
+        self.at = {backbone.layers[layer - 1]: k for k, layer in enumerate(layers)}
+        """Stage numbers of the prompted layers, to their place among these."""
+        self.cut = min(self.at)
+        self.shared = isinstance(options, DeepOptions) and options.shared
+        self.__dict__["backbone"] = backbone  # used, not owned
+        if backbone.family == "swin":
+            self.keyed = False
+            self.prompts = self._by_width()
+            return
         self.prefix = backbone.num_prefix_tokens
-        bound = prompt_bound(backbone.patch_size, backbone.embed_dim)
-        uniform = torch.rand(len(layers), options.prompts, backbone.embed_dim, generator=generator)
-        self.prompts = nn.Parameter((2 * uniform - 1) * bound)  # (layers, p, d)
+        self.prompts = self._drawn(1 if self.shared else len(layers), *self._shape(size), width=backbone.embed_dim)
+        self.read_rows = self._choose_read_out()
         # As keys and values alone, where no layer carries prompts on and the blocks are timm's standard ones.
         to_the_last = layers == tuple(range(layers[0], backbone.depth + 1))
-        self.keyed = to_the_last and all(can_key(stage) for stage in self.stages[layers[0] : -1])
-        self.read_rows = 1 if backbone.reads == "cls" else None
+        tokens_only = options.place == "prepend" and options.readout != "prompts"
+        self.keyed = to_the_last and tokens_only and all(can_key(stage) for stage in self.stages[layers[0] : -1])
+
+    def _shape(self, size: int) -> tuple[int, ...]:
+        options, backbone = self.options, self.backbone
+        if options.place == "add":
+            return prod(backbone.grid(size)), backbone.embed_dim
+        if options.place == "pixel":
+            return options.prompts, 3, *_projection(backbone).kernel_size
+        return options.prompts, backbone.embed_dim
+
+    def _drawn(self, *shape: int, width: int) -> nn.Parameter:
+        patch = (4, 4) if self.backbone.family == "swin" else self.backbone.patch_size
+        uniform = torch.rand(*shape, generator=self.generator)
+        return nn.Parameter((2 * uniform - 1) * prompt_bound(patch, width))
+
+    def _by_width(self) -> nn.ParameterList:
+        """One tensor (layers, p, width) for each width of a Swin that has prompted layers."""
+        widths = [self.stages[i].dim for i in self.at]
+        counts = {width: 1 if self.shared else widths.count(width) for width in widths}
+        return nn.ParameterList(self._drawn(n, self.options.prompts, width, width=width) for width, n in counts.items())
+
+    def _choose_read_out(self) -> int | None:
+        """Replace the pool where another read-out is asked for; gives how many leading tokens it reads (None: others too)."""
+        backbone, how = self.backbone, self.options.readout
+        if how == "default":
+            return backbone.read_rows
+        if how == "cls" and not backbone.has_class_token:
+            raise UserError(f"Read-out is cls, and {backbone.title} has no [CLS] token. Use mean or default.")
+        after = self.prefix + self.options.prompts
+        first, stop = {"cls": (0, 1), "mean": (self.prefix, None), "prompts": (self.prefix, after)}[how]
+        self.stages[-1] = partial(backbone.read, first=first, stop=stop)
+        return 1 if how == "cls" else None
+
+    def own(self, i: int) -> Tensor:
+        """The prompts of stage i, (p, d): of a layer in `at`, after dropout."""
+        k = self.at[i]
+        if isinstance(self.prompts, nn.ParameterList):
+            width = self.stages[i].dim
+            group = next(g for g in self.prompts if g.shape[-1] == width)
+            first = min(j for stage, j in self.at.items() if self.stages[stage].dim == width)
+            return self.dropped(group[0 if self.shared else k - first])
+        prompts = self.dropped(self.prompts[0 if self.shared else k])
+        if self.options.place != "pixel":
+            return prompts
+        patches = self.backbone.net.patch_embed
+        return patches.norm(_projection(self.backbone)(prompts).flatten(1))  # (p, 3, ph, pw) to (p, d)
 
     def run(self, x: Tensor, start: int, stop: int) -> Tensor:
+        if self.backbone.family == "swin":
+            return run_windows(self, x, start, stop)
         if not self.keyed:
             return super().run(x, start, stop)
         last = len(self.stages) - 2
         for i in range(start, stop):
-            if self.layers[0] <= i <= last:
-                prompts = self.dropped(self.prompts[i - self.layers[0]])
-                x = keyed_block(self.stages[i], x, prompts, self.read_rows if i == last else None)
+            if i in self.at:
+                x = keyed_block(self.stages[i], x, self.own(i), self.read_rows if i == last else None)
             else:
                 x = self.stages[i](x)
         return x
 
     def before(self, i: int, x: Tensor) -> Tensor:
-        own, pool = i in self.layers, i == len(self.stages) - 1
-        if i > self.layers[0] and (own or pool):
+        own, pool = i in self.at, i == len(self.stages) - 1
+        if self.options.place == "add":
+            return torch.cat([x[:, : self.prefix], x[:, self.prefix :] + self.own(i)], dim=1) if own else x
+        if i > self.cut and (own or (pool and self.options.readout != "prompts")):
             x = torch.cat([x[:, : self.prefix], x[:, self.prefix + self.options.prompts :]], dim=1)
         if own:
-            prompts = self.dropped(self.prompts[self.layers.index(i)]).expand(len(x), -1, -1)  # (B, p, d)
-            x = torch.cat([x[:, : self.prefix], prompts, x[:, self.prefix :]], dim=1)
+            x = torch.cat([x[:, : self.prefix], self.own(i).expand(len(x), -1, -1), x[:, self.prefix :]], dim=1)
         return x
 
     def dropped(self, prompts: Tensor) -> Tensor:
@@ -85,8 +156,31 @@ class Prompted(Linear):
         return prompts * kept.to(prompts) / (1 - rate)
 
     def count_in(self, i: int) -> int:
-        """Number of prompt tokens among the tokens that enter layer i."""
-        return self.options.prompts if i >= self.layers[0] else 0
+        """Number of prompt tokens among the tokens that enter stage i of a ViT."""
+        return self.options.prompts if i >= self.cut and self.options.place != "add" else 0
+
+    @torch.no_grad()
+    def prepare(self, images: np.ndarray) -> None:
+        if self.options.init != "prototypes" or not self.options.prompts:
+            return
+        seed = int(torch.randint(2**31, (1,), generator=self.generator))
+        found = prototypes(self.backbone, images, tuple(self.at), self.options.prompts, seed)
+        if isinstance(self.prompts, nn.ParameterList):
+            for group in self.prompts:
+                mine = [p for p in found.values() if p.shape[-1] == group.shape[-1]]
+                group.copy_(torch.stack(mine[: len(group)]))
+        else:
+            self.prompts.copy_(torch.stack(list(found.values())[: len(self.prompts)]))
+
+    @classmethod
+    def check(cls, options: ShallowOptions, card: Card, size: int) -> None:
+        super().check(options, card, size)
+        if card.family == "swin" and (options.place, options.readout) != ("prepend", "default"):
+            raise UserError(f"{card.title} takes prompts in its windows only: use Place prepend and Read-out default.")
+        if options.readout == "prompts" and (options.place == "add" or not options.prompts):
+            raise UserError("Read-out is prompts, and there are none to read. Use Place prepend and 1 prompt or more.")
+        if options.init == "prototypes" and options.place != "prepend":
+            raise UserError(f"First prompts is prototypes, which are tokens; with Place {options.place} use uniform.")
 
 
 class Shallow(Prompted):
@@ -95,8 +189,8 @@ class Shallow(Prompted):
     about = "Prompt tokens join the sequence before the first layer and travel through all of them."
     Options = ShallowOptions
 
-    def __init__(self, backbone: Backbone, options: ShallowOptions, generator: torch.Generator) -> None:
-        super().__init__(backbone, options, generator, layers=(1,))
+    def __init__(self, backbone: Backbone, options: ShallowOptions, generator: torch.Generator, size: int) -> None:
+        super().__init__(backbone, options, generator, size, layers=(1,))
 
     @classmethod
     def first_layer(cls, options: ShallowOptions, depth: int) -> int:
@@ -109,29 +203,29 @@ class Deep(Prompted):
     about = "Every layer gets prompt tokens of its own."
     Options = DeepOptions
 
-    def __init__(self, backbone: Backbone, options: DeepOptions, generator: torch.Generator) -> None:
-        super().__init__(backbone, options, generator, layers=read_layers(options.layers, backbone.depth))
+    def __init__(self, backbone: Backbone, options: DeepOptions, generator: torch.Generator, size: int) -> None:
+        super().__init__(backbone, options, generator, size, layers=read_layers(options.layers, backbone.depth))
 
     @classmethod
     def first_layer(cls, options: DeepOptions, depth: int) -> int:
         return read_layers(options.layers, depth)[0]
 
+    @classmethod
+    def check(cls, options: DeepOptions, card: Card, size: int) -> None:
+        super().check(options, card, size)
+        read_layers(options.layers, card.depth)
+        if options.place == "pixel":
+            raise UserError("Place is pixel, and pixels enter only the first layer. Use VPT-shallow.")
+
+
+def _projection(backbone: Backbone) -> nn.Conv2d:
+    """The convolution that makes tokens of patches. Raises `UserError` when the backbone has another kind."""
+    projection = backbone.net.patch_embed.proj
+    if not isinstance(projection, nn.Conv2d) or backbone.patch_size != projection.kernel_size:
+        raise UserError(f"Place is pixel, and {backbone.title} does not make its tokens from patches of pixels. Use prepend.")
+    return projection
+
 
 def prompt_bound(patch_size: tuple[int, int], embed_dim: int) -> float:
     """v of the first prompts, uniform in (-v, v): sqrt(6 / (3 ph pw + d)), as the paper takes it from Xavier's rule."""
     return sqrt(6 / (3 * prod(patch_size) + embed_dim))
-
-
-def read_layers(text: str, depth: int) -> tuple[int, ...]:
-    """Layer numbers, ascending, from "all", "9-12" or "1,6,12". Raises `UserError` with what is allowed."""
-    if text.strip().lower() == "all":
-        return tuple(range(1, depth + 1))
-    layers: set[int] = set()
-    for part in text.split(","):
-        match = re.fullmatch(r"\s*(\d{1,4})\s*(?:-\s*(\d{1,4})\s*)?", part)
-        first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
-        if not 1 <= first <= last <= depth:
-            examples = f"1-{depth} or 1,{depth}"
-            raise UserError(f"Prompted layers is {text!r}; write all, or layers from 1 to {depth} such as {examples}.")
-        layers.update(range(first, last + 1))
-    return tuple(sorted(layers))
