@@ -31,8 +31,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "train": GROUND | {"embed", "model"},
     "prompt_file": GROUND | {"backbones", "embed", "methods", "model", "tasks"},
     "runs": GROUND | {"backbones", "methods", "prompt_file", "train"},
+    "standing": GROUND | {"methods", "runs"},
+    "worth": GROUND | {"standing"},
+    "comparison": GROUND | {"methods", "runs", "standing", "worth"},
     "execute": GROUND | {"__init__", "backbones", "embed", "model", "prompt_file", "runs", "tasks", "train"},
+    "series": GROUND | {"execute", "methods", "runs", "standing", "tasks"},
     "analysis": GROUND | {"backbones", "embed", "methods", "model"},
+    "flags": GROUND | {"__init__"},
     "__init__": set(),
 }
 """For each part of the library (a module, or a package with all that is in it) the parts that it may import."""

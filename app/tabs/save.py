@@ -14,7 +14,8 @@ import gradio as gr
 from app.components import stat_cards
 from app.messages import shows_user_errors
 from app.page import Page
-from app.results import find, run_label
+from app.results import find_seed
+from app.verdict import labels
 from vpt_core.errors import UserError
 from vpt_core.runs import Run
 
@@ -59,15 +60,16 @@ def build(page: Page, tab: gr.Tab) -> None:
 
 def offer(key: str | None) -> gr.Radio:
     """The runs of the result; the last one is chosen."""
-    result = find(key)
+    result = find_seed(key)
     runs = result.runs if result else ()
-    return gr.Radio([(run_label(run), run.name) for run in runs], value=runs[-1].name if runs else None)
+    names = labels(result) if result else []
+    return gr.Radio([(name, run.name) for name, run in zip(names, runs, strict=True)], value=runs[-1].name if runs else None)
 
 
 @shows_user_errors
 def pack(key: str | None, name: str | None) -> list[Any]:
     """Cards, files and code for one run."""
-    result = find(key)
+    result = find_seed(key)
     run = next((run for run in result.runs if run.name == name), None) if result else None
     if run is None:
         return [None, gr.DownloadButton(interactive=False), gr.DownloadButton(interactive=False), ""]
