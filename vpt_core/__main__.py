@@ -8,25 +8,28 @@ import os
 import signal
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from vpt_core import __version__
 from vpt_core.errors import UserError
-from vpt_core.options import Option, flag, options_of
+from vpt_core.flags import add_flags, given, table
 from vpt_core.spec import Spec
 
 # Before torch is loaded: threads that wait for each other sleep instead of spinning (see app.py).
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 TABLES = ("tasks", "methods", "backbones")
+COMPARED = ["linear", "vpt-deep"]
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; the exit code is 0, or 2 when what was asked cannot be done."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    args = _parser(arguments[:1] == ["tune"]).parse_args(arguments)
+    args = _parser(arguments[:1] in (["tune"], ["compare"])).parse_args(arguments)
     try:
         return args.run(args)
     except UserError as error:
@@ -35,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def list_(args: argparse.Namespace) -> int:
-    print("\n".join(_table(args.what)))
+    print("\n".join(table(args.what)))
     return 0
 
 
@@ -64,30 +67,72 @@ def tune(args: argparse.Namespace) -> int:
     from vpt_core.execute import execute
     from vpt_core.runs import new_run
 
-    given = {name: value for name, value in vars(args).items() if value is not None}
-    asked = {name: given[name] for name in options_of(Spec) if name in given}
-    options = {name: given[name] for name in _method_options() if name in given}
-    method = _table("methods")[asked.get("method", Spec.method)]
+    asked, options = given(args)
+    method = table("methods")[asked.get("method", Spec.method)]
     run = new_run(Spec(**method.recipe | asked, options=options), Path(args.runs))
-    stopped: list[int] = []
-
-    def stop_once(number: int, _: Any) -> None:
-        if stopped:
-            raise KeyboardInterrupt
-        stopped.append(number)
-        print("Stopping after this batch; the best epoch is kept.", flush=True)
-
-    before = signal.signal(signal.SIGINT, stop_once)
-    try:
+    with _stop_on_ctrl_c("Stopping after this batch; the best epoch is kept.", sys.stdout) as stopped:
         _tell(execute(run, lambda: bool(stopped)))
-    finally:
-        signal.signal(signal.SIGINT, before)
     status = run.status
     if status["reason"]:
         print(status["reason"])
     print(f"Test: {run.test}. Learned {status['trained']:,} numbers, {status['file_bytes'] / 1000:.0f} kB.")
     print(run.folder)
     return 0
+
+
+@contextmanager
+def _stop_on_ctrl_c(text: str, out: TextIO) -> Iterator[list[int]]:
+    """A list that the first Ctrl-C fills, saying `text`; the second one breaks off."""
+    stopped: list[int] = []
+
+    def stop_once(number: int, _: Any) -> None:
+        if stopped:
+            raise KeyboardInterrupt
+        stopped.append(number)
+        print(text, file=out, flush=True)
+
+    before = signal.signal(signal.SIGINT, stop_once)
+    try:
+        yield stopped
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def compare(args: argparse.Namespace) -> int:
+    from vpt_core.comparison import compare as side_by_side
+
+    asked, options = given(args)
+    if args.folders and (asked or options or args.methods or args.seeds):
+        raise UserError("Name folders of runs, or say with flags what to run; not both.")
+    runs, failed = ([_run_in(folder) for folder in args.folders], 0) if args.folders else _series(args, asked, options)
+    result = side_by_side(runs)
+    if args.json:
+        _print_json(result.to_json())
+    else:
+        print(result.text())
+    return 2 if failed else 0
+
+
+def _series(args: argparse.Namespace, asked: dict[str, Any], options: dict[str, Any]) -> tuple[list[Any], int]:
+    """The runs that `compare` asks for, done now or before, and how many failed."""
+    from vpt_core.series import carry_out, specs
+
+    first, many = asked.get("seed", Spec.seed), 1 if args.seeds is None else args.seeds
+    if many < 1:
+        raise UserError(f"Seeds is {many}; it has to be at least 1.")
+    wanted = specs(args.methods or COMPARED, range(first, first + many), asked, options)
+    out = sys.stderr if args.json else sys.stdout
+    with _stop_on_ctrl_c("Stopping after this batch; what finished is kept.", out) as stopped:
+        series = carry_out(wanted, Path(args.runs), lambda: bool(stopped), partial(print, file=out, flush=True))
+    return series.runs, series.failed
+
+
+def _run_in(folder: str) -> Any:
+    from vpt_core.runs import Run
+
+    if not (Path(folder) / "spec.json").is_file():
+        raise UserError(f"{folder!r} is not the folder of a run: it has no spec.json.")
+    return Run(Path(folder))
 
 
 def _tell(records: Iterable[Any]) -> None:
@@ -106,12 +151,7 @@ def _tell(records: Iterable[Any]) -> None:
 
 
 def show(args: argparse.Namespace) -> int:
-    from vpt_core.runs import Run
-
-    folder = Path(args.folder)
-    if not (folder / "spec.json").is_file():
-        raise UserError(f"{args.folder!r} is not the folder of a run: it has no spec.json.")
-    run = Run(folder)
+    run = _run_in(args.folder)
     if args.json:
         _print_json({"spec": run.spec.to_json(), "status": run.status})
         return 0
@@ -138,17 +178,6 @@ def _print_json(data: dict[str, Any]) -> None:
     print(json.dumps(data, ensure_ascii=False, indent=1))
 
 
-def _table(what: str) -> dict[str, Any]:
-    import vpt_core
-
-    return getattr(vpt_core, what.upper())
-
-
-def _method_options() -> dict[str, tuple[Option, Any]]:
-    """Options of all methods by name. Where methods share a name, the last one's words stand for all."""
-    return {name: pair for method in _table("methods").values() for name, pair in options_of(method.Options).items()}
-
-
 def _parser(with_methods: bool) -> argparse.ArgumentParser:
     about = "Visual prompt tuning of frozen vision transformers."
     parser = argparse.ArgumentParser(prog="python -m vpt_core", description=about)
@@ -161,12 +190,17 @@ def _parser(with_methods: bool) -> argparse.ArgumentParser:
     tuning = _add_command(
         commands, "tune", tune, "tune a method on a task; prints the run's folder last; Ctrl-C keeps the best"
     )
-    tuning.add_argument("--runs", default="runs", metavar="FOLDER", help="where run folders are kept (default: runs)")
-    if with_methods:  # the methods' flags need the methods, and these need torch
-        methods = _table("methods").values()
-        _add_options(tuning, options_of(Spec), {m.name: m.recipe for m in methods})
-        own = {m.name: {name: default for name, (_, default) in options_of(m.Options).items()} for m in methods}
-        _add_options(tuning, _method_options(), own)
+    comparing = _add_command(
+        commands, "compare", compare, "tune several methods on one task, or name runs: which is best, is prompting worth it"
+    )
+    comparing.add_argument("folders", metavar="RUN", nargs="*", help="finished runs, instead of all flags but --json")
+    comparing.add_argument("--methods", nargs="+", metavar="METHOD", help=f"(default: {' '.join(COMPARED)})")
+    comparing.add_argument("--seeds", type=int, metavar="SEEDS", help="how many, from --seed on (default: 1)")
+    comparing.add_argument("--json", action="store_true", help="the comparison as JSON; lines on the runs go to stderr")
+    for command, left_out in ((tuning, ()), (comparing, ("method",))):
+        command.add_argument("--runs", default="runs", metavar="FOLDER", help="where run folders are kept (default: runs)")
+        if with_methods:
+            add_flags(command, left_out)
     showing = _add_command(commands, "show", show, "what was asked of a run and what came out")
     showing.add_argument("folder", metavar="RUN")
     showing.add_argument("--json", action="store_true")
@@ -180,16 +214,6 @@ def _add_command(commands: Any, name: str, run: Callable[[argparse.Namespace], i
     parser = commands.add_parser(name, help=help, description=help)
     parser.set_defaults(run=run)
     return parser
-
-
-def _add_options(
-    parser: argparse.ArgumentParser, options: dict[str, tuple[Option, Any]], by_method: dict[str, dict[str, Any]]
-) -> None:
-    """A flag for each option, whose help names the default and the methods that have another one (`by_method`)."""
-    for name, (opt, default) in options.items():
-        others = [f", {method}: {own[name]}" for method, own in by_method.items() if own.get(name, default) != default]
-        text = f"{opt.help} (default: {default}{''.join(others)})"
-        parser.add_argument(flag(name), type=type(default), metavar=name.upper(), help=text.replace("%", "%%"))
 
 
 if __name__ == "__main__":
