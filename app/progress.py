@@ -14,6 +14,7 @@ from vpt_core.runs import Run
 from vpt_core.standing import Standing, but_seed, labels
 from vpt_core.train import Step
 
+HEIGHT = 340  # pixels
 DASHES = ("solid", "dash", "dot")  # more methods than colours
 
 
@@ -81,7 +82,8 @@ def curves(runs: list[Run] | tuple[Run, ...], revision: str) -> dict[str, Any] |
         look: dict[str, Any] = {
             "name": label,
             "legendgroup": str(k),
-            "line": {"color": COLOURS[k % len(COLOURS)], "dash": DASHES[k // len(COLOURS) % len(DASHES)]},
+            "line": {"color": COLOURS[k % len(COLOURS)], "dash": DASHES[k // len(COLOURS) % len(DASHES)],
+                     "width": 1.2 if several else 2},
             "mode": "lines" if several or len(history) > 30 else "lines+markers",
             "opacity": 0.7 if several else 1,
         }
@@ -96,6 +98,7 @@ def curves(runs: list[Run] | tuple[Run, ...], revision: str) -> dict[str, Any] |
     fig.update_layout(
         legend={"orientation": "h", "y": 1.12, "yanchor": "bottom"},
         margin={"l": 44, "r": 12, "t": 72, "b": 40},
+        height=HEIGHT + 16 * max(0, len(methods) - 4),  # the legend of many methods takes several lines
         uirevision=revision,
     )
     return figure(go.Figure(fig))

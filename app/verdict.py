@@ -14,6 +14,7 @@ from vpt_core.paired import p_text
 from vpt_core.runs import Run
 from vpt_core.standing import Standing
 from vpt_core.standing import labels as labels_of
+from vpt_core.worth import is_prompted
 
 SECOND = "Tune a second method to compare; a linear probe takes seconds."
 
@@ -73,9 +74,7 @@ def _image_by_image(compared: Comparison) -> str:
     """How often the best method wins over the one that the sentence holds against it, and how often it loses."""
     best, other = compared.best, compared.cheapest
     if best == other:
-        rivals = [i for i in range(len(compared.standings)) if i != best]
-        linear = [i for i in rivals if compared.standings[i].method == "linear"]
-        other = (linear or sorted(rivals, key=lambda i: -compared.standings[i].score.correct))[0]
+        other = _counterpart(compared)
     a, b = compared.standings[best], compared.standings[other]
     wins = pair(a, b)
     if len(compared.seeds) == 1:
@@ -83,6 +82,17 @@ def _image_by_image(compared: Comparison) -> str:
                 f"{times(wins.more_b)}.")
     return (f"Image by image, more seeds of {a.label} than of {b.label} are right {times(wins.more_a)}, the other way round "
             f"{times(wins.more_b)}.")
+
+
+def _counterpart(compared: Comparison) -> int:
+    """What to hold against the best method: the linear probe against prompts, the best prompts against others, else any."""
+    standings, best = compared.standings, compared.best
+    rivals = sorted((i for i in range(len(standings)) if i != best), key=lambda i: -standings[i].score.correct)
+    if is_prompted(standings[best]):
+        wanted = [i for i in rivals if standings[i].method == "linear"]
+    else:
+        wanted = [i for i in rivals if is_prompted(standings[i])]
+    return (wanted or rivals)[0]
 
 
 def times(count: int) -> str:
@@ -111,8 +121,8 @@ def table(result: Result) -> dict[str, list[Any]]:
     compared = result.comparison
     several = len(compared.seeds) > 1
     first = ("seeds, lowest to highest", "mean accuracy") if several else ("test images right", "accuracy")
-    headers = ["method", *first, "95 % interval", "against the best", "trained parameters", "share of the backbone", "file",
-               "seconds to tune"]
+    headers = ["method", first[0], f"{first[1]}, 95 % interval", "against the best", "trained parameters",
+               "share of the backbone", "file", "seconds to tune"]
     rows = [_row(s, p, i == compared.best) for i, (s, p) in enumerate(zip(compared.standings, compared.p_values, strict=True))]
     if not several:
         headers.append("best epoch")
@@ -124,8 +134,9 @@ def table(result: Result) -> dict[str, list[Any]]:
 def _row(standing: Standing, p: float, best: bool) -> list[str]:
     score, shares = standing.score, [s.accuracy for s in standing.scores]
     first = standing.words if len(shares) == 1 else f"{len(shares)}, {percent(min(shares))} to {percent(max(shares))}"
+    accuracy = f"{percent(score.accuracy)}, {interval(standing)}" if score.total else "none"
     return [
-        standing.label, first, percent(score.accuracy) if score.total else "none", interval(standing),
+        standing.label, first, accuracy,
         "best" if best else p_text(p), f"{standing.trained:,}",
         percent(standing.trained / standing.runs[0].status["backbone_parameters"]), size(standing.file_bytes),
         f"{standing.seconds:.1f}",

@@ -209,6 +209,8 @@ def test_a_method_without_prompts_is_the_best(made):
     said = _sentence(made("linear", 180), made("vpt-deep", 90))
     assert said == ("Linear probe is the best (180 of 200) and learns the fewest numbers; VPT-deep (90 of 200) is worse "
                     "(p < 0.001), so prompting is not worth it here.")  # fmt: skip
+    said = _sentence(made("linear", 20), made("vpt-deep", 90), made("full", 180))
+    assert said.endswith("; with prompts the best is VPT-deep (90 of 200), so prompting is not worth it here.")
     said = _sentence(made("linear", 180), made("vpt-deep", 179))
     assert said.endswith("; VPT-deep (179 of 200) learns more numbers and is no better: prompting is not worth it here.")
     assert "worse" not in said

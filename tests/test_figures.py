@@ -68,15 +68,15 @@ def test_the_yardstick_meets_the_best_of_the_others(tmp_path):
 
 def test_the_table_has_texts_under_its_headers(tmp_path):
     made = table(faked.result(tmp_path, {"linear": _right(20), "vpt-deep": _right(50)}))
-    row = ["VPT-deep", "50 of 60", "83 %", "72 % to 91 %", "best", "10,000", "1 %", "40 kB", "2.0", "2"]
-    assert made["data"][1] == row and made["data"][0][4] == "p < 0.001"
+    row = ["VPT-deep", "50 of 60", "83 %, 72 % to 91 %", "best", "10,000", "1 %", "40 kB", "2.0", "2"]
+    assert made["data"][1] == row and made["data"][0][3] == "p < 0.001"
     assert all(len(row) == len(made["headers"]) for row in made["data"])
 
 
 def test_the_table_of_several_seeds_has_mean_spread_and_number(tmp_path):
     made = table(_seeds(tmp_path, {"linear": [20, 22], "vpt-deep": [50, 45]}))
-    assert made["headers"][1:3] == ["seeds, lowest to highest", "mean accuracy"]
-    assert made["data"][1][:5] == ["VPT-deep", "2, 75 % to 83 %", "79 %", "68 % to 87 %", "best"]
+    assert made["headers"][1:3] == ["seeds, lowest to highest", "mean accuracy, 95 % interval"]
+    assert made["data"][1][:4] == ["VPT-deep", "2, 75 % to 83 %", "79 %, 68 % to 87 %", "best"]
     assert all(len(row) == len(made["headers"]) for row in made["data"])
 
 

@@ -79,6 +79,8 @@ def _answer(standings: Sequence[Standing], p_values: Sequence[float], best: int,
         return ": prompting is not shown to be worth it here"
     i = max(prompted, key=lambda i: standings[i].score.correct)
     rival = standings[i]
+    if p_values[i] < SIGNIFICANT and best == cheapest and rival.trained < standings[best].trained:  # said to be worse before
+        return f"; with prompts the best is {rival.label} ({rival.words}), so prompting is not worth it here"
     if p_values[i] < SIGNIFICANT:
         return f"; {rival.label} ({rival.words}) is worse ({p_text(p_values[i])}), so prompting is not worth it here"
     if rival.score.correct > standings[cheapest].score.correct:

@@ -25,7 +25,14 @@ def accuracy_figure(compared: Comparison) -> dict[str, Any] | None:
     """
     if not compared.standings[0].images:
         return None
-    return figure(_scatter(compared) if len(compared.standings) <= FEW else _rows(compared))
+    fig = _scatter(compared) if len(compared.standings) <= FEW else _rows(compared)
+    fig.update_layout(uirevision=revision(compared))
+    return figure(fig)
+
+
+def revision(compared: Comparison) -> str:
+    """Differs between comparisons, so that what was hidden by a click in the legend of one is not hidden in the next."""
+    return " ".join(run.name for standing in compared.standings for run in standing.runs)
 
 
 def _scatter(compared: Comparison) -> go.Figure:
@@ -58,18 +65,22 @@ def _rows(compared: Comparison) -> go.Figure:
                     name=f"always the same class: {percent(chance)}", line={"dash": "dot", "width": 2, "color": NEUTRAL})
     for title, prompted, ink in (("with prompts", True, RIGHT), ("without prompts", False, NEUTRAL)):
         mine = [(row, i) for row, i in enumerate(order) if is_prompted(compared.standings[i]) == prompted]
-        for k, (row, i) in enumerate(mine):
+        if mine:  # a key of its own: the first point may be a hollow one
+            key = {"size": 13, "color": ink}
+            fig.add_scatter(x=[None], y=[None], mode="markers", marker=key, name=title, legendgroup=title)
+        for row, i in mine:
             standing = compared.standings[i]
             good = compared.p_values[i] >= SIGNIFICANT
             marker = {"size": 13, "color": ink, "symbol": "circle" if good else "circle-open", "line": {"width": 2}}
             fig.add_scatter(x=[100 * standing.score.accuracy], y=[row], error_x=_bars(standing), mode="markers", marker=marker,
-                            name=title, legendgroup=title, showlegend=k == 0, hovertext=_said(compared, i), hoverinfo="text")
+                            name=title, legendgroup=title, showlegend=False, hovertext=_said(compared, i), hoverinfo="text")
             if len(standing.seeds) > 1:
                 fig.add_scatter(x=_shares(standing), y=[row + 0.27] * len(standing.seeds), legendgroup=title,
                                 **_dots(standing, ink))
     names = [f"{plain(compared.standings[i].label, 26)}<br>{compared.standings[i].trained:,}" for i in order]
     fig.update_xaxes(title="test accuracy", ticksuffix=" %", range=[0, 103])
-    fig.update_yaxes(tickvals=list(range(len(order))), ticktext=names, range=[len(order) - 0.4, -0.6], showgrid=False)
+    fig.update_yaxes(tickvals=list(range(len(order))), ticktext=names, range=[len(order) - 0.4, -0.6], showgrid=False,
+                     zeroline=False)
     fig.update_layout(height=130 + 40 * len(order))
     return fig
 

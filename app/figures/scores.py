@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from app.components import figure, plain
-from app.figures.accuracy import FEW
+from app.figures.accuracy import FEW, revision
 from app.figures.colours import RIGHT, WRONG, colour, faded
 from app.verdict import interval, predicted
 from vpt_core.comparison import Comparison
@@ -41,8 +41,9 @@ def classes_figure(compared: Comparison) -> dict[str, Any] | None:
     kept = [[mine[k] for k in shown] for mine in scores]
     few = len(standings) <= FEW
     names = [plain(standing.label, 80 if few else 26) for standing in standings]
-    draw = _bars if few else _shades
-    return figure(draw(names, [plain(classes[k], 24) for k in shown], kept))
+    fig = (_bars if few else _shades)(names, [plain(classes[k], 24) for k in shown], kept)
+    fig.update_layout(uirevision=revision(compared))
+    return figure(fig)
 
 
 def _by_class(standing: Standing) -> list[_Class]:

@@ -25,8 +25,8 @@ _NOTES = {
                 "learns the fewest numbers on top; a hollow point is significantly worse than the best.",
     "curves": "Each line is one run, over the share of its training. With few validation images the left lines jump. A falling "
               "training loss alone does not mean that new images are classified better.",
-    "classes": "Which classes a method finds hard, in counts of test images. A class with few images says little: hover for "
-               "its interval.",
+    "classes": "Which classes a method finds hard: how many of its test images are right, of more than four methods how many "
+               "percent. A class with few images says little: hover for its interval.",
     "confusion": "Rows are true classes, columns what the method called them: right answers are teal, mistakes red, stronger "
                  "for a larger share of the row. Click a cell to see its images. One image is an example, not a pattern.",
 }
