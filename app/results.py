@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,11 @@ import numpy as np
 
 from app import settings
 from vpt_core.backbones import card
+from vpt_core.comparison import Comparison, compare, shared
 from vpt_core.methods import METHODS
 from vpt_core.paths import ASSETS
 from vpt_core.runs import Run, list_runs
+from vpt_core.standing import but_seed
 from vpt_core.tasks import Task, load_task
 
 RECORDED = ASSETS / "demo"
@@ -23,13 +25,34 @@ RECORDED = ASSETS / "demo"
 
 @dataclass(frozen=True)
 class Result:
-    """Runs of several methods on the same images: same task, backbone, image size, shots and seed. Never empty.
+    """Runs of several methods on the same task, backbone, image size and shots, under one seed or several. Never empty.
 
-    `key` names it between page and server; it is looked up, never used as a path.
+    `key` names it between page and server; it is looked up, never used as a path. `says_seed`: names of runs have the seed.
     """
 
     key: str
     runs: tuple[Run, ...]
+    says_seed: bool = False
+
+    @cached_property
+    def comparison(self) -> Comparison:
+        """The methods over the seeds that most of them have."""
+        return compare(self.runs)
+
+    @property
+    def seeds(self) -> list[int]:
+        return sorted({run.spec.seed for run in self.runs})
+
+    @property
+    def one_seed(self) -> Result:
+        """The runs of the first seed that is compared, for what looks at single images: seeds may test other ones."""
+        if len(self.seeds) == 1:
+            return self
+        having: dict[str, set[int]] = {}
+        for run in self.runs:
+            having.setdefault(but_seed(run.spec), set()).add(run.spec.seed)
+        seed = shared(having)[1][0]
+        return Result(self.key, tuple(run for run in self.runs if run.spec.seed == seed), says_seed=True)
 
     @property
     def recorded(self) -> bool:
@@ -44,7 +67,7 @@ class Result:
             card(spec.backbone).title.split(",")[0],
             f"{spec.image_size} px",
             shots,
-            f"seed {spec.seed}",
+            _seeds_in_words(self.seeds),
         ]
         return ("Recorded: " if self.recorded else "") + " · ".join(parts)
 
@@ -66,39 +89,44 @@ def cached_task(source: str) -> Task:
     return load_task(source)
 
 
-def run_label(run: Run) -> str:
-    """A method with the options that differ from its defaults: "VPT-deep (Prompt tokens 5)"."""
-    method = METHODS[run.spec.method]
-    chosen, usual = method.read_options(run.spec.options), method.Options()
-    fields = chosen.__dataclass_fields__
-    said = [
-        f"{f.metadata['option'].label} {getattr(chosen, n)}"
-        for n, f in fields.items()
-        if getattr(chosen, n) != getattr(usual, n)
-    ]
-    return method.title + (f" ({', '.join(said)})" if said else "")
+def _seeds_in_words(seeds: list[int]) -> str:
+    """ "seed 0", "seeds 0 to 2", "seeds 0, 4"."""
+    if len(seeds) == 1:
+        return f"seed {seeds[0]}"
+    whole = seeds[-1] - seeds[0] == len(seeds) - 1
+    return f"seeds {seeds[0]} to {seeds[-1]}" if whole else f"seeds {', '.join(map(str, seeds))}"
 
 
 def all_results() -> dict[str, Result]:
-    """Every result there is, newest first, the recorded ones last. Of runs with equal specs only the newest counts."""
+    """Every result there is, newest first, the recorded ones last: each seed's, and before them that of all seeds where there
+    are several. Of runs with equal specs only the newest counts.
+    """
     groups: dict[str, dict[str, Run]] = {}
     for run in [*list_runs(settings.RUNS), *list_runs(RECORDED)]:
         if run.finished:
             spec = run.spec
-            same = [str(run.folder.parent == RECORDED), spec.task, spec.backbone, spec.image_size, spec.shots, spec.seed]
-            key = json.dumps([*same, run.status["task_fingerprint"][:12]])
-            groups.setdefault(key, {}).setdefault(json.dumps(spec.to_json(), sort_keys=True), run)
+            same = [str(run.folder.parent == RECORDED), spec.task, spec.backbone, spec.image_size, spec.shots]
+            for seed in (None, spec.seed):
+                key = json.dumps([*same, seed, run.status["task_fingerprint"][:12]])
+                groups.setdefault(key, {}).setdefault(f"{but_seed(spec)} {spec.seed}", run)
     order = list(METHODS)
-    return {
+    found = {
         key: Result(key, tuple(sorted(runs.values(), key=lambda r: (order.index(r.spec.method), r.name))))
         for key, runs in groups.items()
     }
+    return {key: result for key, result in found.items() if len(result.seeds) > 1 or json.loads(key)[-2] is not None}
 
 
 def find(key: str | None) -> Result | None:
     """The result with this key, else the newest one; None when there is none at all."""
     results = all_results()
     return results.get(key or "") or next(iter(results.values()), None)
+
+
+def find_seed(key: str | None) -> Result | None:
+    """As `find`, and of a result of several seeds the first one, for what looks at single images."""
+    result = find(key)
+    return result.one_seed if result else None
 
 
 def choices(key: str | None) -> dict[str, Any]:

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Any, Protocol
+
 import numpy as np
 
-from app.results import Result, run_label
+from app.results import Result
+from vpt_core.comparison import Comparison, pair
 from vpt_core.errors import UserError
-from vpt_core.metrics import Score, softmax
-from vpt_core.options import options_of
-from vpt_core.paired import Paired, mcnemar
+from vpt_core.metrics import softmax
+from vpt_core.paired import p_text
 from vpt_core.runs import Run
-from vpt_core.spec import Spec
+from vpt_core.standing import Standing
+from vpt_core.standing import labels as labels_of
+from vpt_core.worth import is_prompted
 
-SIGNIFICANT = 0.05
 SECOND = "Tune a second method to compare; a linear probe takes seconds."
-HEADERS = ["method", "test images right", "accuracy", "95 % interval", "trained parameters", "share of the backbone", "file",
-           "seconds to tune", "best epoch"]
-_RECIPE = ("epochs", "batch_size", "lr", "weight_decay", "warmup")  # what else may tell two runs of a result apart
+
+class Measured(Protocol):
+    """Whatever has a 95 % interval."""
+
+    @property
+    def interval(self) -> tuple[float, float]: ...
 
 
 def predicted(run: Run) -> np.ndarray:
@@ -24,21 +30,14 @@ def predicted(run: Run) -> np.ndarray:
     return run.array("logits").argmax(axis=1)
 
 
-def right(run: Run) -> np.ndarray:
-    """Which test images are classified rightly, bool (N,)."""
-    return predicted(run) == run.labels
-
-
 def labels(result: Result) -> list[str]:
-    """A name for each run, all different: the method, its options, and what else tells equal ones apart."""
-    names = [run_label(run) for run in result.runs]
-    for name in {n for n in names if names.count(n) > 1}:
-        same = [i for i, n in enumerate(names) if n == name]
-        differ = [f for f in _RECIPE if len({getattr(result.runs[i].spec, f) for i in same}) > 1]
-        for i in same:
-            said = [f"{options_of(Spec)[f][0].label} {getattr(result.runs[i].spec, f):g}" for f in differ]
-            names[i] = f"{name}, {', '.join(said)}"
-    return names
+    """A name for each run, all different: the method, its options, what else tells equal ones apart, and the seed where the
+    result is one of several seeds.
+    """
+    names = labels_of([run.spec for run in result.runs])
+    if not result.says_seed:
+        return names
+    return [f"{name}, seed {run.spec.seed}" for name, run in zip(names, result.runs, strict=True)]
 
 
 def number(result: Result, name: str) -> int:
@@ -58,32 +57,42 @@ def best_two(result: Result) -> tuple[int, int]:
 
 def verdict(result: Result) -> str:
     """What the test images say about the methods, and how far that can be trusted."""
-    names, total = labels(result), result.runs[0].test.total
-    if not total:
-        return "This data set has no test images, so no method can be judged."
-    worth = f"One image is worth {100 / total:.1f} points."
-    if len(result.runs) == 1:
-        test = result.runs[0].test
-        return (f"{names[0]} gets {test.correct} of {total} right ({percent(test.accuracy)}, 95 % interval {interval(test)}). "
-                f"{worth} {SECOND}")
-    a, b = best_two(result)
-    if result.runs[b].test.correct >= result.runs[a].test.correct:
-        a, b = b, a
-    first, second = result.runs[a], result.runs[b]
-    pair = mcnemar(right(first), right(second))
-    return (
-        f"{names[a]} gets {first.test.correct} of {total} right, {names[b]} {second.test.correct} of {total}; on the same "
-        f"images {names[a]} is right and {names[b]} wrong {times(pair.only_a)}, the other way round {times(pair.only_b)} "
-        f"(exact McNemar {p_text(pair.p_value)}). {_meaning(pair, names[a], total)} {worth}"
-    )
+    compared = result.comparison
+    images, top = len(compared.standings[0].images), compared.standings[compared.best]
+    if not images:
+        return compared.sentence
+    worth = f"One image is worth {100 / images:.1f} points."
+    if len(compared.standings) == 1:
+        said = f"{percent(top.score.accuracy)}, 95 % interval {interval(top)}. {worth} {SECOND}"
+    else:
+        said = f"{_image_by_image(compared)} {worth}"
+    left_out = f" Left out, since not every method has that seed: {'; '.join(compared.left_out)}." * bool(compared.left_out)
+    return f"{compared.sentence} {said}{left_out}"
 
 
-def _meaning(pair: Paired, winner: str, total: int) -> str:
-    if pair.only_a == pair.only_b:
-        return f"On these {total} test images neither is better."
-    if pair.p_value < SIGNIFICANT:
-        return f"That is more than chance explains: {winner} is better on images like these."
-    return f"With {total} test images this difference may be chance."
+def _image_by_image(compared: Comparison) -> str:
+    """How often the best method wins over the one that the sentence holds against it, and how often it loses."""
+    best, other = compared.best, compared.cheapest
+    if best == other:
+        other = _counterpart(compared)
+    a, b = compared.standings[best], compared.standings[other]
+    wins = pair(a, b)
+    if len(compared.seeds) == 1:
+        return (f"Image by image, {a.label} is right and {b.label} wrong {times(wins.more_a)}, the other way round "
+                f"{times(wins.more_b)}.")
+    return (f"Image by image, more seeds of {a.label} than of {b.label} are right {times(wins.more_a)}, the other way round "
+            f"{times(wins.more_b)}.")
+
+
+def _counterpart(compared: Comparison) -> int:
+    """What to hold against the best method: the linear probe against prompts, the best prompts against others, else any."""
+    standings, best = compared.standings, compared.best
+    rivals = sorted((i for i in range(len(standings)) if i != best), key=lambda i: -standings[i].score.correct)
+    if is_prompted(standings[best]):
+        wanted = [i for i in rivals if standings[i].method == "linear"]
+    else:
+        wanted = [i for i in rivals if is_prompted(standings[i])]
+    return (wanted or rivals)[0]
 
 
 def times(count: int) -> str:
@@ -91,19 +100,14 @@ def times(count: int) -> str:
     return {0: "never", 1: "once", 2: "twice"}.get(count, f"{count} times")
 
 
-def p_text(p: float) -> str:
-    """A p-value as papers print it."""
-    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
-
-
 def percent(share: float) -> str:
     """A share as "74 %", below one percent with the digits that it needs."""
     return f"{share:.0%}".replace("%", " %") if share >= 0.0095 or share == 0 else f"{100 * share:.2g} %"
 
 
-def interval(score: Score) -> str:
-    """The 95 % interval as "68 % to 80 %"."""
-    low, high = score.interval
+def interval(measured: Measured) -> str:
+    """Its 95 % interval as "68 % to 80 %"."""
+    low, high = measured.interval
     return f"{percent(low)} to {percent(high)}"
 
 
@@ -114,24 +118,31 @@ def size(count: int) -> str:
     return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB"
 
 
-def seconds(run: Run) -> float:
-    """Seconds of tuning: computing the frozen layers of its images and training."""
-    spent = run.status["seconds"]
-    return spent["embed"] + spent["train"]
+def table(result: Result) -> dict[str, list[Any]]:
+    """The value of a `gr.Dataframe`: a row a method. What a single seed has, or what several have, is a column of its own."""
+    compared = result.comparison
+    several = len(compared.seeds) > 1
+    first = ("seeds, lowest to highest", "mean accuracy") if several else ("test images right", "accuracy")
+    headers = ["method", first[0], f"{first[1]}, 95 % interval", "against the best", "trained parameters",
+               "share of the backbone", "file", "seconds to tune"]
+    rows = [_row(s, p, i == compared.best) for i, (s, p) in enumerate(zip(compared.standings, compared.p_values, strict=True))]
+    if not several:
+        headers.append("best epoch")
+        for row, standing in zip(rows, compared.standings, strict=True):
+            row.append(str(standing.runs[0].status["best_epoch"] or "none"))
+    return {"headers": headers, "data": rows}
 
 
-def rows(result: Result) -> list[list[str]]:
-    """A row a run, under `HEADERS`."""
-    table = []
-    for name, run in zip(labels(result), result.runs, strict=True):
-        status, test = run.status, run.test
-        share = status["trained"] / status["backbone_parameters"]
-        table.append([
-            name, f"{test.correct} of {test.total}", percent(test.accuracy) if test.total else "none", interval(test),
-            f"{status['trained']:,}", percent(share), size(status["file_bytes"]), f"{seconds(run):.1f}",
-            str(status["best_epoch"] or "none"),
-        ])
-    return table
+def _row(standing: Standing, p: float, best: bool) -> list[str]:
+    score, shares = standing.score, [s.accuracy for s in standing.scores]
+    first = standing.words if len(shares) == 1 else f"{len(shares)}, {percent(min(shares))} to {percent(max(shares))}"
+    accuracy = f"{percent(score.accuracy)}, {interval(standing)}" if score.total else "none"
+    return [
+        standing.label, first, accuracy,
+        "best" if best else p_text(p), f"{standing.trained:,}",
+        percent(standing.trained / standing.runs[0].status["backbone_parameters"]), size(standing.file_bytes),
+        f"{standing.seconds:.1f}",
+    ]
 
 
 def image_line(result: Result, image: int) -> str:

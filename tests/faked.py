@@ -15,7 +15,8 @@ from vpt_core.spec import Spec
 from vpt_core.train import Epoch
 
 
-def run(folder: Path, spec: Spec, classes: list[str], labels: np.ndarray, said: np.ndarray, trained: int = 1000) -> Run:
+def run(folder: Path, spec: Spec, classes: list[str], labels: np.ndarray, said: np.ndarray, trained: int = 1000,
+        names: list[str] | None = None) -> Run:
     """A finished run that called the test images (N,) `said`; its features are noise."""
     folder.mkdir(parents=True)
     logits = np.full((len(labels), len(classes)), -1.0, np.float32)
@@ -28,11 +29,17 @@ def run(folder: Path, spec: Spec, classes: list[str], labels: np.ndarray, said: 
         "seconds": {"embed": 0.5, "train": 1.5, "test": 1.0, "total": 3.0},
         "best_epoch": 2, "test": asdict(score(said, labels)), "file_bytes": 4 * trained,
     })
-    write_json(folder / "test.json", {"labels": labels.tolist(), "names": [f"{i}.png" for i in range(len(labels))]})
+    write_json(folder / "test.json", {"labels": labels.tolist(), "names": names or [f"{i}.png" for i in range(len(labels))]})
     (folder / "history.jsonl").write_text(json.dumps(asdict(Epoch(1, 1, 0.5, 0.6, 3, 4, 0.01, 1.0, True))) + "\n")
     for name, array in {"logits": logits, "frozen": noise[0], "features": noise[1]}.items():
         write_array(folder / f"{name}.npy", array)
     return Run(folder)
+
+
+def judged(folder: Path, spec: Spec, good: np.ndarray, trained: int = 1000, names: list[str] | None = None) -> Run:
+    """A finished run that got the test images `good`, bool (N,), right. Labels go round three classes."""
+    labels = np.arange(len(good)) % 3
+    return run(folder, spec, ["a", "b", "c"], labels, np.where(good, labels, (labels + 1) % 3), trained, names)
 
 
 def result(root: Path, right: dict[str, np.ndarray], classes: tuple[str, ...] = ("a", "b", "c"), task: str = "gone") -> Result:

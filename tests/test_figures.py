@@ -13,8 +13,11 @@ from app.figures import accuracy_figure, classes_figure, confusion_figure, map_f
 from app.figures.colours import RIGHT, WRONG
 from app.figures.scores import MOST_CLASSES
 from app.results import Result
-from app.verdict import HEADERS, best_two, image_line, labels, number, rows, verdict
+from app.verdict import best_two, image_line, labels, number, table, verdict
+from vpt_core.comparison import Comparison
 from vpt_core.errors import UserError
+from vpt_core.methods import METHODS
+from vpt_core.spec import Spec
 
 EVIL = '<img src=x onerror="alert(1)">'
 
@@ -23,27 +26,34 @@ def _right(count: int, total: int = 60, at: int = 0) -> np.ndarray:
     return (np.arange(total) >= at) & (np.arange(total) < at + count)
 
 
-def test_verdict_names_both_sides_and_the_worth_of_an_image(tmp_path):
+def _seeds(root, right: dict[str, list[int]], total: int = 60) -> Result:
+    """Methods under the seeds 0, 1, ..., given how many test images each gets right."""
+    return Result("key", tuple(
+        faked.judged(root / f"{method}{seed}", Spec(task="gone", method=method, seed=seed), _right(count, total), 10 ** (3 + m))
+        for m, (method, counts) in enumerate(right.items()) for seed, count in enumerate(counts)))
+
+
+def test_verdict_answers_names_both_sides_and_the_worth_of_an_image(tmp_path):
     said = verdict(faked.result(tmp_path, {"linear": _right(20), "vpt-deep": _right(50, at=2)}))
-    assert "VPT-deep gets 50 of 60 right, Linear probe 20 of 60" in said
-    assert "VPT-deep is right and Linear probe wrong 32 times, the other way round twice" in said
-    assert "p < 0.001" in said and "VPT-deep is better" in said
-    assert "One image is worth 1.7 points" in said
+    assert said.startswith("VPT-deep is the best (50 of 60) and Linear probe") and "prompting is worth it here." in said
+    assert "Image by image, VPT-deep is right and Linear probe wrong 32 times, the other way round twice." in said
+    assert "p < 0.001" in said and said.endswith("One image is worth 1.7 points.")
 
 
-def test_verdict_says_when_the_linear_probe_wins(tmp_path):
-    said = verdict(faked.result(tmp_path, {"linear": _right(50), "vpt-deep": _right(20)}))
-    assert said.startswith("Linear probe gets 50 of 60 right, VPT-deep 20") and "Linear probe is better" in said
+def test_verdict_holds_against_the_best_what_may_be_as_good(tmp_path):
+    right = {"linear": _right(20), "vpt-shallow": _right(48), "vpt-deep": _right(50)}
+    said = verdict(faked.result(tmp_path, right))
+    assert "VPT-shallow (48 of 60) learns 10 times fewer" in said and "with 60 test images the difference may be chance" in said
+    assert "VPT-deep is right and VPT-shallow wrong twice, the other way round never" in said
 
 
-def test_verdict_of_a_small_difference_is_chance(tmp_path):
-    said = verdict(faked.result(tmp_path, {"linear": _right(30), "vpt-deep": _right(33)}))
-    assert "With 60 test images this difference may be chance" in said and "better" not in said
-
-
-def test_verdict_of_a_draw(tmp_path):
-    said = verdict(faked.result(tmp_path, {"linear": _right(30), "vpt-deep": _right(30, at=5)}))
-    assert "neither is better" in said
+def test_verdict_of_several_seeds(tmp_path):
+    result = _seeds(tmp_path, {"linear": [20, 22], "vpt-deep": [50, 48]})
+    said = verdict(result)
+    assert said.startswith("On 60 test images, as the mean of 2 seeds, VPT-deep is the best (81.7 %)")
+    assert "more seeds of VPT-deep than of Linear probe are right 30 times, the other way round never" in said
+    more = faked.judged(tmp_path / "more", replace(result.runs[0].spec, seed=9), _right(1))
+    assert "Left out, since not every method has that seed: Linear probe, seed 9." in verdict(Result("", (*result.runs, more)))
 
 
 def test_verdict_of_one_run_and_of_none_tested(tmp_path):
@@ -56,10 +66,18 @@ def test_the_yardstick_meets_the_best_of_the_others(tmp_path):
     assert best_two(result) == (0, 1)
 
 
-def test_rows_are_texts_under_their_headers(tmp_path):
-    table = rows(faked.result(tmp_path, {"linear": _right(20), "vpt-deep": _right(50)}))
-    assert table[1] == ["VPT-deep", "50 of 60", "83 %", "72 % to 91 %", "10,000", "1 %", "40 kB", "2.0", "2"]
-    assert all(len(row) == len(HEADERS) for row in table)
+def test_the_table_has_texts_under_its_headers(tmp_path):
+    made = table(faked.result(tmp_path, {"linear": _right(20), "vpt-deep": _right(50)}))
+    row = ["VPT-deep", "50 of 60", "83 %, 72 % to 91 %", "best", "10,000", "1 %", "40 kB", "2.0", "2"]
+    assert made["data"][1] == row and made["data"][0][3] == "p < 0.001"
+    assert all(len(row) == len(made["headers"]) for row in made["data"])
+
+
+def test_the_table_of_several_seeds_has_mean_spread_and_number(tmp_path):
+    made = table(_seeds(tmp_path, {"linear": [20, 22], "vpt-deep": [50, 45]}))
+    assert made["headers"][1:3] == ["seeds, lowest to highest", "mean accuracy, 95 % interval"]
+    assert made["data"][1][:4] == ["VPT-deep", "2, 75 % to 83 %", "79 %, 68 % to 87 %", "best"]
+    assert all(len(row) == len(made["headers"]) for row in made["data"])
 
 
 def test_runs_with_the_same_options_get_different_names(tmp_path):
@@ -81,7 +99,7 @@ def test_image_line_quotes_every_run(tmp_path):
 
 
 def test_accuracy_has_the_interval_of_each_run(tmp_path):
-    traces = accuracy_figure(faked.result(tmp_path, {"linear": _right(20), "vpt-deep": _right(50)}))["data"]
+    traces = accuracy_figure(faked.result(tmp_path, {"linear": _right(20), "vpt-deep": _right(50)}).comparison)["data"]
     chance, _, deep = traces
     assert chance["y"] == pytest.approx([100 / 3] * 2)
     assert deep["x"] == [10_000] and deep["y"] == pytest.approx([100 * 50 / 60])
@@ -90,14 +108,54 @@ def test_accuracy_has_the_interval_of_each_run(tmp_path):
     assert "40 kB" in deep["hovertext"] and "10,000 trained parameters" in deep["hovertext"]
 
 
+def test_accuracy_of_several_seeds_is_their_mean_with_a_dot_each(tmp_path):
+    compared = _seeds(tmp_path, {"linear": [20, 22], "vpt-deep": [50, 46]}).comparison
+    _, _, _, mean, dots = accuracy_figure(compared)["data"]
+    assert mean["y"] == pytest.approx([80]) and dots["y"] == pytest.approx([100 * 50 / 60, 100 * 46 / 60])
+    low, high = compared.standings[1].interval
+    assert mean["error_y"]["array"] == pytest.approx([100 * high - 80]) and low < 46 / 60
+    assert dots["hovertext"][1] == "VPT-deep, seed 1: 46 of 60 right" and dots["showlegend"] is False
+    classes = classes_figure(compared)["data"]
+    assert classes[1]["text"] == ["33 of 40", "32 of 40", "31 of 40"]
+
+
+@pytest.fixture
+def eleven(tmp_path, monkeypatch) -> Comparison:
+    """As many methods as the table of the paper has, two seeds each, the third one the best."""
+    for i in range(8):
+        name = f"method-{i}"
+        monkeypatch.setitem(METHODS, name, type(name, (METHODS["linear"],), {"name": name, "title": f"Method {i}"}))
+    right = {name: [20 + i, 22 + i] for i, name in enumerate(METHODS)} | {"vpt-deep": [50, 52]}
+    return _seeds(tmp_path, dict(list(right.items())[:11])).comparison
+
+
+def test_many_methods_get_a_row_each_the_cheapest_on_top(eleven):
+    value = accuracy_figure(eleven)
+    rows = [trace for trace in value["data"] if "error_x" in trace]
+    names = value["layout"]["yaxis"]["ticktext"]
+    assert len(rows) == len(names) == 11 and names[0] == "Linear probe<br>1,000" and "VPT-deep" in names[2]
+    assert value["layout"]["yaxis"]["range"][0] > value["layout"]["yaxis"]["range"][1]  # row 0 is on top
+    filled = [trace["y"] for trace in rows if trace["marker"]["symbol"] == "circle"]
+    assert filled == [[2]]  # all others are significantly worse
+    assert sorted(trace["name"] for trace in value["data"] if trace.get("showlegend", True)) == [
+        "always the same class: 33 %", "with prompts", "without prompts"]
+    assert {trace["marker"]["color"] for trace in rows if trace["name"] == "with prompts"} == {RIGHT}
+
+
+def test_classes_of_many_methods_are_a_table_of_shades(eleven):
+    shades, text = classes_figure(eleven)["data"]
+    assert np.shape(shades["z"]) == (11, 3) and shades["z"][2] == pytest.approx([35 / 40, 34 / 40, 33 / 40])
+    assert "VPT-deep<br>b: 34 of 40, 95 % interval" in shades["hovertext"][2][1] and text["text"][7] == "85"
+
+
 def test_charts_without_test_images_are_empty(tmp_path):
     result = faked.result(tmp_path, {"linear": _right(0, total=0)})
-    assert accuracy_figure(result) is None and classes_figure(result) is None
+    assert accuracy_figure(result.comparison) is None and classes_figure(result.comparison) is None
     assert confusion_figure(result.runs[0], "x") is None
 
 
 def test_classes_count_right_ones_of_each_class(tmp_path):
-    traces = classes_figure(faked.result(tmp_path, {"linear": _right(3), "vpt-deep": _right(60)}))["data"]
+    traces = classes_figure(faked.result(tmp_path, {"linear": _right(3), "vpt-deep": _right(60)}).comparison)["data"]
     assert traces[0]["text"] == ["1 of 20"] * 3 and traces[1]["text"] == ["20 of 20"] * 3
     assert traces[0]["marker"]["color"] != traces[1]["marker"]["color"]
 
@@ -105,7 +163,7 @@ def test_classes_count_right_ones_of_each_class(tmp_path):
 def test_of_many_classes_those_that_differ_are_shown(tmp_path):
     classes = tuple(f"class {k}" for k in range(40))
     result = faked.result(tmp_path, {"linear": _right(0, 40), "vpt-deep": _right(1, 40, at=37)}, classes)
-    layout = classes_figure(result)["layout"]
+    layout = classes_figure(result.comparison)["layout"]
     assert "class 37" in layout["yaxis"]["ticktext"] and len(layout["yaxis"]["ticktext"]) == MOST_CLASSES
 
 
@@ -181,6 +239,6 @@ def test_more_classes_than_colours_get_other_symbols(tmp_path):
 
 def test_strangers_words_are_letters_in_all_charts(tmp_path):
     result = faked.result(tmp_path, {"linear": _right(20), "vpt-deep": _right(50)}, (EVIL, "<b>b</b>", "c"))
-    values = [accuracy_figure(result), classes_figure(result), confusion_figure(result.runs[0], EVIL), *_map(result)]
-    text = json.dumps(values)
+    text = json.dumps([accuracy_figure(result.comparison), classes_figure(result.comparison),
+                       confusion_figure(result.runs[0], EVIL), *_map(result)])  # fmt: skip
     assert "<img" not in text and "<b>b" not in text and "&lt;img" in text

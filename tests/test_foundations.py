@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import vpt_core
 from vpt_core.errors import UserError
-from vpt_core.metrics import Score, confusion, per_class, score, softmax
+from vpt_core.metrics import Score, confusion, score, softmax
 from vpt_core.options import check, flag, option, options_of
 from vpt_core.spec import Spec
 from vpt_core.table import Table
@@ -150,7 +150,6 @@ def test_counting():
     labels, predicted = np.array([0, 0, 0, 1, 2]), np.array([0, 0, 1, 1, 0])
     assert confusion(predicted, labels, 4).tolist() == [[2, 1, 0, 0], [0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]]
     assert score(predicted, labels) == Score(3, 5)
-    assert per_class(predicted, labels, 4) == [Score(2, 3), Score(1, 1), Score(0, 1), Score(0, 0)]
 
 
 def test_softmax_of_large_numbers():

@@ -6,19 +6,21 @@ import time
 import zipfile
 from pathlib import Path
 
+import faked
 import numpy as np
 import pytest
 from PIL import Image
 from tiny import RANDOM
 
-from app import estimate, progress, results, settings, sources
+from app import estimate, progress, results, settings, sources, verdict
 from app.controls import control, typed
 from app.jobs import Job, Jobs
-from app.tabs import data, save, tryit, tune
+from app.tabs import compare, data, differences, inspect, save, tryit, tune
 from app.ui import build
 from vpt_core import METHODS, Spec, UserError
 from vpt_core.options import options_of
 from vpt_core.prompt_file import load_prompt
+from vpt_core.runs import Run
 from vpt_core.tasks import TASKS, load_task
 
 QUICK = Spec(task="sprites-count", backbone=RANDOM, method="vpt-deep", image_size=32, shots=1, epochs=2)
@@ -144,6 +146,7 @@ def _form(**changes):
     build()
     values = {"backbone": RANDOM, "image_size": 32, "methods": ["vpt-deep", "linear"]}
     values |= {n: default for n, (_, default) in options_of(Spec).items() if n not in values and n not in ("task", "method")}
+    values["seeds"] = 1
     for method, row in METHODS.items():
         values |= {f"{method}.{n}": default for n, (_, default) in options_of(row.Options).items()}
     values |= changes
@@ -157,10 +160,69 @@ def test_the_form_becomes_specs_in_the_order_of_the_table():
     assert linear.seed == deep.seed and linear.task == deep.task == "stamps"
 
 
+def test_seeds_are_outermost_and_count_on_from_the_first():
+    asked = tune.specs("stamps", *_form(seed=4, seeds=3.0))
+    assert [(s.seed, s.method) for s in asked] == [(seed, m) for seed in (4, 5, 6) for m in ("linear", "vpt-deep")]
+
+
+def _seeds(runs: Path, seeds: dict[str, range]) -> None:
+    """Finished runs of each method under its seeds; the images of the task are those of the first seed."""
+    for m, (method, mine) in enumerate(seeds.items()):
+        for seed in mine:
+            spec = Spec(task="sprites-count", method=method, seed=seed, image_size=32)
+            faked.judged(runs / f"{method}-{seed}", spec, np.arange(180) < 90 + 40 * m + seed, 10 ** (3 + m))
+
+
+def test_seeds_are_one_result_beside_one_of_each_seed(runs):
+    _seeds(runs, {"linear": range(3), "vpt-deep": range(2)})
+    there = [r for r in results.all_results().values() if not r.recorded]
+    ends = [r.title.split(" · ")[-1] for r in there]
+    assert ends[0] == "seeds 0 to 2" and sorted(ends[1:]) == ["seed 0", "seed 1", "seed 2"] and len(there[0].runs) == 5
+    assert results.find(there[0].key).key == there[0].key == results.choices(None)["value"]
+    one = results.find_seed(there[0].key)
+    assert [run.name for run in one.runs] == ["linear-0", "vpt-deep-0"]
+    assert verdict.labels(one) == ["Linear probe, seed 0", "VPT-deep, seed 0"]
+    assert verdict.labels(there[ends.index("seed 0")]) == ["Linear probe", "VPT-deep"]
+
+
+def test_every_tab_works_on_a_result_of_several_seeds(runs):
+    _seeds(runs, {"linear": range(2), "vpt-deep": range(2)})
+    key = results.choices(None)["value"]
+    said, *_, which = compare.show(key)
+    assert said.startswith("On 180 test images, as the mean of 2 seeds, VPT-deep is the best (72.5 %)") and which == ""
+    radio, image, _ = inspect.offer(key, None, 5)
+    assert [label for label, _ in radio.choices] == ["Linear probe, seed 0", "VPT-deep, seed 0"] and image == 5
+    assert len(inspect.show_strip(key, "vpt-deep-0", "wrong", 0)[1]) == 50
+    assert differences.offer(key)[4].value == "linear-0" and len(tryit.offer(key)) == tryit.SAMPLES
+    assert [label for label, _ in save.offer(key).choices] == ["Linear probe, seed 0", "VPT-deep, seed 0"]
+
+
+def test_a_job_of_several_seeds_has_a_card_a_method_and_settles_on_its_own(runs, monkeypatch):
+    _seeds(runs, {"linear": range(3), "vpt-deep": range(3)})
+    mine = [Run(runs / f"{method}-{seed}") for seed in range(3) for method in ("linear", "vpt-deep")]
+    job = Job(mine, state="done", at=3)
+    cards = progress.cards_of(job)
+    assert [c["title"] for c in cards] == ["Linear probe", "VPT-deep"]
+    assert cards[1]["small"].startswith("mean of 3 seeds (72, 73, 73 %), 95 % interval") and cards[1]["tone"] == "accent"
+    lines = progress.curves_of(job)["data"]
+    assert len(lines) == 12 and sum(line["showlegend"] for line in lines) == 2
+    job.state = "running"
+    assert progress.state_of(job, 0)["text"].startswith("VPT-deep, seed 1 (4 of 6): ")
+    job.state = "done"
+    monkeypatch.setattr(tune.JOBS, "get", lambda id: job)
+    assert results.find(tune.settle("", None).value).seeds == [0, 1, 2]
+    job.runs = mine[2:4]
+    assert results.find(tune.settle("", None).value).seeds == [1]
+    job.runs = []
+    assert tune.settle("", "unknown").value == results.choices(None)["value"]
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
         ({"methods": []}, "No method"),
+        ({"seeds": 6}, "Seeds is 6; it has to be from 1 to 5"),
+        ({"seeds": None}, "Seeds is empty"),
         ({"epochs": 0}, "Epochs is 0"),
         ({"vpt-deep.layers": "13-14"}, "Prompted layers"),
         ({"lr": None}, "Learning rate is empty"),

@@ -2,6 +2,7 @@
 
     Spec            everything asked of a run
     tune            do it: a generator-free shortcut that returns the finished Run
+    compare         finished runs of several methods side by side, and whether prompting is worth it
     Run, list_runs  what happened, read from a folder
     load_task       a built-in task, a folder or a zip of class folders
     Task            named classes and the pixels, labels and splits of their images
@@ -23,6 +24,7 @@ __version__ = "0.1.0"
 _HOME = {
     "Spec": "spec",
     "tune": "execute",
+    "compare": "comparison",
     "Run": "runs",
     "list_runs": "runs",
     "load_task": "tasks",

@@ -126,10 +126,15 @@ def open_run(root: Path, name: str) -> Run:
     return Run(Path(root) / name)
 
 
-def new_run(spec: Spec, root: Path) -> Run:
-    """Make the folder of a run that is yet to be executed. Raises `UserError` when `spec` cannot be."""
+def check_spec(spec: Spec) -> None:
+    """Raise `UserError` when `spec` cannot be, as far as that is known without images and weights."""
     method = METHODS[spec.method]
     method.check(method.read_options(spec.options), card(spec.backbone), spec.image_size)
+
+
+def new_run(spec: Spec, root: Path) -> Run:
+    """Make the folder of a run that is yet to be executed. Raises `UserError` when `spec` cannot be."""
+    check_spec(spec)
     label = re.sub(r"[^a-z0-9]+", "-", f"{Path(spec.task).stem[:30]}-{spec.method}".lower()).strip("-")
     folder = Path(root) / f"{datetime.now():%Y%m%d-%H%M%S}-{label}-{secrets.token_hex(3)}"
     folder.mkdir(parents=True)

@@ -1,80 +1,101 @@
-"""Charts of how good the methods are on the test images."""
+"""Charts of how good the methods are on the classes of the test images."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 
 from app.components import figure, plain
-from app.figures.colours import NEUTRAL, RIGHT, WRONG, colour, faded
-from app.results import Result
-from app.verdict import interval, labels, percent, predicted, seconds, size
-from vpt_core.metrics import Score, confusion, per_class
+from app.figures.accuracy import FEW, revision
+from app.figures.colours import RIGHT, WRONG, colour, faded
+from app.verdict import interval, predicted
+from vpt_core.comparison import Comparison
+from vpt_core.metrics import Score, confusion, seeds_interval
 from vpt_core.runs import Run
+from vpt_core.standing import Standing
 
 MOST_CLASSES = 30  # bars of more classes would not be read
 MOST_COUNTS = 12  # classes of a confusion matrix whose cells have room for a number
 
 
-def accuracy_figure(result: Result) -> dict[str, Any] | None:
-    """Test accuracy with its 95 % interval over trained parameters (log axis), a point a run; None without test images."""
-    if not result.runs[0].test.total:
+@dataclass(frozen=True)
+class _Class:
+    """What a method reaches on the images of one class, over all its seeds."""
+
+    score: Score
+    interval: tuple[float, float]
+
+
+def classes_figure(compared: Comparison) -> dict[str, Any] | None:
+    """Test accuracy of each class, over all seeds: grouped bars, a colour a method, or of more than `FEW` methods a table of
+    shades, a row a method. None without test images. Of more than `MOST_CLASSES` classes those where the methods differ most.
+    """
+    standings, classes = compared.standings, compared.standings[0].runs[0].classes
+    if not standings[0].images:
         return None
-    fig = go.Figure()
-    trained = [run.status["trained"] for run in result.runs]
-    ends = [min(trained) / 2.5, max(trained) * 2.5]
-    most = np.bincount(result.runs[0].labels).max() / result.runs[0].test.total
-    fig.add_scatter(x=ends, y=[100 * most] * 2, mode="lines", name=f"always the same class: {percent(most)}", hoverinfo="skip",
-                    line={"dash": "dot", "width": 2, "color": NEUTRAL})
-    for i, (name, run) in enumerate(zip(labels(result), result.runs, strict=True)):
-        status, test = run.status, run.test
-        low, high = test.interval
-        said = (f"<b>{plain(name, 80)}</b><br>{test.correct} of {test.total} right, 95 % interval {interval(test)}<br>"
-                f"{status['trained']:,} trained parameters, {size(status['file_bytes'])}, {seconds(run):.1f} s")
-        error = {"array": [100 * (high - test.accuracy)], "arrayminus": [100 * (test.accuracy - low)], "width": 7}
-        fig.add_scatter(
-            x=[status["trained"]], y=[100 * test.accuracy], name=plain(name, 80), mode="markers", error_y=error,
-            hovertext=said, hoverinfo="text", marker={"size": 13, "color": colour(i)},
-        )
-    fig.update_xaxes(type="log", title="trained parameters", range=np.log10(ends).tolist(),
-                     tickvals=[d * 10**e for e in range(2, 10) for d in (1, 3)], tickformat="~s")
-    fig.update_yaxes(title="test accuracy", ticksuffix=" %", range=[0, 103])
+    scores = [_by_class(standing) for standing in standings]
+    shown = _shown_classes(scores)
+    kept = [[mine[k] for k in shown] for mine in scores]
+    few = len(standings) <= FEW
+    names = [plain(standing.label, 80 if few else 26) for standing in standings]
+    fig = (_bars if few else _shades)(names, [plain(classes[k], 24) for k in shown], kept)
+    fig.update_layout(uirevision=revision(compared))
     return figure(fig)
 
 
-def classes_figure(result: Result) -> dict[str, Any] | None:
-    """Test accuracy of each class as grouped bars, a colour a run; None without test images.
+def _by_class(standing: Standing) -> list[_Class]:
+    label = {name: k for run in standing.runs for name, k in zip(run.image_names, run.labels.tolist(), strict=True)}
+    counts: list[list[tuple[int, int]]] = [[] for _ in standing.runs[0].classes]
+    for name, count in standing.images.items():
+        counts[label[name]].append(count)
+    columns = [np.array(mine, dtype=np.int64).reshape(-1, 2).T for mine in counts]
+    return [_Class(Score(int(right.sum()), int(tested.sum())), seeds_interval(right, tested)) for right, tested in columns]
 
-    Of more than `MOST_CLASSES` classes those where the runs differ most are shown.
-    """
-    run = result.runs[0]
-    if not run.test.total:
-        return None
-    scores = [per_class(predicted(r), r.labels, len(run.classes)) for r in result.runs]
-    shown = _shown_classes(scores)
+
+def _bars(names: list[str], classes: list[str], scores: list[list[_Class]]) -> go.Figure:
     fig = go.Figure()
-    for i, (name, mine) in enumerate(zip(labels(result), scores, strict=True)):
-        some = [mine[k] for k in shown]
+    for i, (name, mine) in enumerate(zip(names, scores, strict=True)):
         fig.add_bar(
-            y=list(range(len(shown))), x=[100 * s.accuracy for s in some], orientation="h",
-            name=plain(name, 80), marker={"color": colour(i)}, text=[f"{s.correct} of {s.total}" for s in some],
-            textposition="outside", cliponaxis=False,
-            hovertext=[f"{plain(name, 80)}<br>{plain(run.classes[k])}: {s.correct} of {s.total}, 95 % interval {interval(s)}"
-                       for k, s in zip(shown, some, strict=True)], hoverinfo="text",
+            y=list(range(len(classes))), x=[100 * c.score.accuracy for c in mine], orientation="h", name=name,
+            marker={"color": colour(i)}, text=[f"{c.score.correct} of {c.score.total}" for c in mine], textposition="outside",
+            cliponaxis=False, hovertext=_said(name, classes, mine), hoverinfo="text",
         )
     fig.update_xaxes(ticksuffix=" %", range=[0, 115], dtick=25)
-    names = [plain(run.classes[k], 24) for k in shown]
-    fig.update_yaxes(tickvals=list(range(len(shown))), ticktext=names, autorange="reversed")
-    fig.update_layout(barmode="group", bargap=0.25, height=110 + len(shown) * (14 + 18 * len(result.runs)))
-    return figure(fig)
+    fig.update_yaxes(tickvals=list(range(len(classes))), ticktext=classes, autorange="reversed")
+    fig.update_layout(barmode="group", bargap=0.25, height=110 + len(classes) * (14 + 18 * len(names)))
+    return fig
 
 
-def _shown_classes(scores: list[list[Score]]) -> list[int]:
+def _shades(names: list[str], classes: list[str], scores: list[list[_Class]]) -> go.Figure:
+    share = [[c.score.accuracy for c in mine] for mine in scores]
+    said = [_said(name, classes, mine) for name, mine in zip(names, scores, strict=True)]
+    fig = go.Figure(go.Heatmap(z=share, zmin=0, zmax=1, xgap=1, ygap=1, showscale=False, hovertext=said, hoverinfo="text",
+                               colorscale=[[0, faded(RIGHT, 0.05)], [1, faded(RIGHT, 0.8)]]))
+    if len(classes) <= MOST_COUNTS:
+        rows, columns = np.indices((len(names), len(classes))).reshape(2, -1)
+        fig.add_scatter(x=columns, y=rows, text=[f"{100 * v:.0f}" for row in share for v in row], mode="text",
+                        hoverinfo="skip", showlegend=False)
+    fig.update_xaxes(tickvals=list(range(len(classes))), ticktext=classes, tickangle=-45, showgrid=False, zeroline=False,
+                     range=[-0.5, len(classes) - 0.5])
+    fig.update_yaxes(tickvals=list(range(len(names))), ticktext=names, showgrid=False,
+                     zeroline=False, range=[len(names) - 0.5, -0.5])
+    fig.update_layout(height=130 + 32 * len(names))
+    return fig
+
+
+def _said(name: str, classes: list[str], mine: list[_Class]) -> list[str]:
+    return [f"{name}<br>{label}: {c.score.correct} of {c.score.total}, 95 % interval {interval(c)}"
+            for label, c in zip(classes, mine, strict=True)]
+
+
+def _shown_classes(scores: list[list[_Class]]) -> list[int]:
     """Numbers of the classes to show, all of which have test images."""
-    tested = [k for k, s in enumerate(scores[0]) if s.total]
-    spread = {k: max(s[k].correct for s in scores) - min(s[k].correct for s in scores) for k in tested}
+    tested = [k for k, c in enumerate(scores[0]) if c.score.total]
+    correct = {k: [mine[k].score.correct for mine in scores] for k in tested}
+    spread = {k: max(correct[k]) - min(correct[k]) for k in tested}
     most = sorted(tested, key=lambda k: -spread[k])[:MOST_CLASSES]
     return sorted(most)
 

@@ -14,18 +14,19 @@ from app.page import Page
 from app.progress import curves
 from app.results import find
 from app.tabs import differences, ledger
-from app.verdict import HEADERS, labels, rows, verdict
+from app.verdict import labels, table, verdict
 
 MATRICES = 3
 _EMPTY = "No result yet. Tune a method in Tune."
 _NOTES = {
-    "accuracy": "Higher is better, further left is smaller. The bars are 95 % intervals for other test images of the same "
-                "kind; they leave out what other training images or another seed would change. Where bars overlap, read "
-                "the sentence on top: it compares image by image, which is sharper.",
+    "accuracy": "The bars are 95 % intervals for other test images of the same kind; they leave out what other training images "
+                "or other seeds would change: of several seeds the small dots show that. Where bars overlap, read the sentence "
+                "on top: it compares image by image, which is sharper. Of more than four methods each has a row, the one that "
+                "learns the fewest numbers on top; a hollow point is significantly worse than the best.",
     "curves": "Each line is one run, over the share of its training. With few validation images the left lines jump. A falling "
               "training loss alone does not mean that new images are classified better.",
-    "classes": "Which classes a method finds hard, in counts of test images. A class with few images says little: hover for "
-               "its interval.",
+    "classes": "Which classes a method finds hard: how many of its test images are right, of more than four methods how many "
+               "percent. A class with few images says little: hover for its interval.",
     "confusion": "Rows are true classes, columns what the method called them: right answers are teal, mistakes red, stronger "
                  "for a larger share of the row. Click a cell to see its images. One image is an example, not a pattern.",
 }
@@ -69,7 +70,7 @@ def _overview() -> _Overview:
         with gr.Column(min_width=320):
             lines = plot(label="Learning curves", empty=_EMPTY, height=340, elem_id="compare-curves")
             sentence(_NOTES["curves"], css="note")
-    table = gr.Dataframe(headers=HEADERS, datatype="str", interactive=False, wrap=True, buttons=[], label="In numbers",
+    numbers = gr.Dataframe(datatype="str", interactive=False, wrap=True, buttons=[], label="In numbers",
                          elem_id="compare-table")
     classes = plot(label="Test accuracy of each class", empty=_EMPTY, height=240, elem_id="compare-classes")
     sentence(_NOTES["classes"], css="note")
@@ -78,7 +79,7 @@ def _overview() -> _Overview:
         frames, matrices = zip(*(_matrix(slot) for slot in range(MATRICES)), strict=True)
     which = sentence(css="note", elem_id="compare-confusion-which")
     sentence(_NOTES["confusion"], css="note")
-    return _Overview(said, accuracy, table, lines, classes, list(frames), list(matrices), which)
+    return _Overview(said, accuracy, numbers, lines, classes, list(frames), list(matrices), which)
 
 
 def _matrix(slot: int) -> tuple[gr.Column, gr.HTML]:
@@ -93,11 +94,14 @@ def show(key: str | None) -> list[Any]:
     result = find(key)
     if result is None:
         return [_EMPTY, None, None, None, None, *_columns(1), *[None] * MATRICES, ""]
-    shown = differences.matrix_runs(result, MATRICES)
-    matrices = [confusion_figure(result.runs[i], labels(result)[i]) for i in shown]
-    left_out = len(result.runs) - len(shown)
+    one = result.one_seed
+    shown = differences.matrix_runs(one, MATRICES)
+    matrices = [confusion_figure(one.runs[i], labels(one)[i]) for i in shown]
+    left_out = len(one.runs) - len(shown)
     which = f"{left_out} more methods, with fewer test images right, are left out here." if left_out else ""
-    return [verdict(result), accuracy_figure(result), rows(result), curves(result.runs, result.key), classes_figure(result),
+    compared = result.comparison
+    runs = [run for standing in compared.standings for run in standing.runs]
+    return [verdict(result), accuracy_figure(compared), table(result), curves(runs, result.key), classes_figure(compared),
             *_columns(len(shown)), *matrices, *[None] * (MATRICES - len(shown)), which]
 
 

@@ -12,10 +12,11 @@ import numpy as np
 from app import pictures
 from app.messages import sentence, shows_user_errors
 from app.page import Page
-from app.results import Result, find
-from app.verdict import SECOND, best_two, labels, number, predicted, right
+from app.results import Result, find_seed
+from app.verdict import SECOND, best_two, labels, number, predicted
 from vpt_core.errors import UserError
 from vpt_core.runs import Run
+from vpt_core.standing import right
 
 SHOWN = 24  # images of a gallery
 _PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
@@ -91,7 +92,7 @@ def _opener(slot: int, slots: int) -> Callable[..., list[Any]]:
     @shows_user_errors
     def open_cell(key: str | None, event: gr.EventData) -> list[Any]:
         row, column = event._data["index"]
-        result = find(key)
+        result = find_seed(key)
         return cell_images(result, matrix_runs(result, slots)[slot], row, column)
 
     return open_cell
@@ -117,7 +118,7 @@ def cell_images(result: Result, index: int, true: int, called: int) -> list[Any]
 @shows_user_errors
 def disagreements(key: str | None, first: str | None, second: str | None) -> list[Any]:
     """Both galleries: what only the run named `second` got right, and what only `first` did."""
-    result = find(key)
+    result = find_seed(key)
     if result is None or first is None or second is None:
         return _nothing("") * 2
     names, pair = labels(result), [number(result, name) for name in (second, first)]
@@ -155,7 +156,7 @@ def _count(images: list[int]) -> str:
 @shows_user_errors
 def offer(key: str | None) -> list[Any]:
     """No cell is open, and the yardstick stands against the best of the others."""
-    result = find(key)
+    result = find_seed(key)
     closed = [*_nothing(_CLICK_A_CELL if result else ""), gr.Button(visible=False)]
     if result is None or len(result.runs) < 2:
         text = SECOND if result else ""

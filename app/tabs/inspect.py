@@ -12,10 +12,11 @@ from app.components import attention_viewer, plot
 from app.figures import shares_figure
 from app.messages import sentence, shows_user_errors
 from app.page import Page
-from app.results import Result, find
+from app.results import Result, find_seed
 from app.tabs import movement
-from app.verdict import image_line, labels, number, right
+from app.verdict import image_line, labels, number
 from vpt_core.errors import UserError
+from vpt_core.standing import right
 
 SHOWN = 60  # images of the strip
 FILTERS = [("All", "all"), ("Wrong ones", "wrong"), ("Methods disagree", "disagree")]
@@ -65,7 +66,7 @@ def build(page: Page, tab: gr.Tab) -> None:
 @shows_user_errors
 def offer(key: str | None, name: str | None, image: int) -> tuple[gr.Radio, int, gr.Dropdown]:
     """The runs of the result, the last one chosen unless `name` is one of them; an image that exists; the classes."""
-    result = find(key)
+    result = find_seed(key)
     if result is None:
         return gr.Radio([], value=None), 0, gr.Dropdown(movement.class_choices([]), value=movement.ALL)
     names = [run.name for run in result.runs]
@@ -78,7 +79,7 @@ def offer(key: str | None, name: str | None, image: int) -> tuple[gr.Radio, int,
 @shows_user_errors
 def show_strip(key: str | None, name: str | None, which: str, image: int) -> list[Any]:
     """The strip, its images, and which of how many they are: of many, the `SHOWN` among which the chosen image is."""
-    result = find(key)
+    result = find_seed(key)
     if result is None or name is None:
         return [gr.Gallery([], selected_index=None), [], ""]
     images = strip_images(result, number(result, name), which)
@@ -127,7 +128,7 @@ def follow(key: str | None, name: str | None, which: str, image: int, images: li
 @shows_user_errors
 def show_image(key: str | None, name: str | None, image: int) -> list[Any]:
     """What the runs say of the chosen image and where the chosen run looks."""
-    result = find(key)
+    result = find_seed(key)
     if result is None or name is None:
         return [_EMPTY, None, None, gr.HTML(visible=False)]
     if image >= result.runs[0].test.total:

@@ -14,7 +14,7 @@ from app.components import plot
 from app.figures import map_figure
 from app.messages import sentence, shows_user_errors
 from app.page import Page
-from app.results import Result, find
+from app.results import Result, find_seed
 from app.verdict import number
 from vpt_core.analysis import Maps, pca_maps
 from vpt_core.errors import UserError
@@ -72,7 +72,7 @@ def class_choices(classes: Sequence[str]) -> list[tuple[str, int]]:
 @shows_user_errors
 def draw(key: str | None, name: str | None, by: str, only: int, image: int) -> Iterator[list[Any]]:
     """Both maps, a sentence on how they were made, and what the full space says; PCA at once, UMAP when it is ready."""
-    result = find(key)
+    result = find_seed(key)
     if result is None or name is None:
         yield [None, None, "", ""]
         return
@@ -93,7 +93,7 @@ def draw(key: str | None, name: str | None, by: str, only: int, image: int) -> I
 @shows_user_errors
 def redraw(key: str | None, name: str | None, by: str, only: int, image: int) -> list[Any]:
     """Both maps with other colours or another chosen image, as they are known by now."""
-    result = find(key)
+    result = find_seed(key)
     if result is None or name is None:
         return [None, None]
     run = result.runs[number(result, name)]
@@ -116,7 +116,7 @@ def _values(result: Result, run: Run, maps: Maps, by: str, only: int, image: int
 @shows_user_errors
 def choose(key: str | None, event: gr.EventData) -> Any:
     """The clicked point becomes the chosen image."""
-    result, clicked = find(key), event._data["customdata"]
+    result, clicked = find_seed(key), event._data["customdata"]
     if result is None or clicked is None:
         return gr.skip()
     image = int(clicked[0] if isinstance(clicked, list) else clicked)

@@ -14,7 +14,8 @@ import gradio as gr
 from app.components import stat_cards
 from app.messages import shows_user_errors
 from app.page import Page
-from app.results import find, run_label
+from app.results import find_seed
+from app.verdict import labels
 from vpt_core.errors import UserError
 from vpt_core.hub import push_prompt
 from vpt_core.model_card import model_card
@@ -86,9 +87,10 @@ def _build_hub(page: Page, run: gr.Radio) -> None:
 
 def offer(key: str | None) -> gr.Radio:
     """The runs of the result; the last one is chosen."""
-    result = find(key)
+    result = find_seed(key)
     runs = result.runs if result else ()
-    return gr.Radio([(run_label(run), run.name) for run in runs], value=runs[-1].name if runs else None)
+    names = labels(result) if result else []
+    return gr.Radio([(name, run.name) for name, run in zip(names, runs, strict=True)], value=runs[-1].name if runs else None)
 
 
 @shows_user_errors
@@ -109,7 +111,7 @@ def pack(key: str | None, name: str | None) -> list[Any]:
 
 
 def _chosen(key: str | None, name: str | None) -> Run | None:
-    result = find(key)
+    result = find_seed(key)
     return next((run for run in result.runs if run.name == name), None) if result else None
 
 

@@ -12,7 +12,8 @@ from app.components import bars
 from app.messages import shows_user_errors
 from app.models import classifier
 from app.page import Page
-from app.results import find, run_label
+from app.results import find_seed
+from app.verdict import labels
 from vpt_core.metrics import softmax
 from vpt_core.tasks import load_image
 
@@ -65,7 +66,7 @@ def build(page: Page, tab: gr.Tab) -> None:
 @shows_user_errors
 def offer(key: str | None) -> list[tuple[np.ndarray, str]]:
     """Some test images of the result, evenly spread."""
-    result = find(key)
+    result = find_seed(key)
     return [(np.asarray(result.task.pixels[i]), "") for i in _sample(result.test_index)] if result else []
 
 
@@ -82,15 +83,15 @@ def answer_photo(key: str | None, path: str | None) -> tuple[Any, Any]:
 @shows_user_errors
 def answer_sample(key: str | None, event: gr.SelectData) -> tuple[Any, Any]:
     """Every method's answer to a test image, and the truth."""
-    result = find(key)
+    result = find_seed(key)
     i = _sample(result.test_index)[event.index]
     return answers(key, np.asarray(result.task.pixels[i]), result.task.classes[result.task.labels[i]])
 
 
 def answers(key: str | None, pixels: np.ndarray, truth: str | None) -> tuple[str, dict[str, Any]]:
     """A sentence and the value of `bars` for one square uint8 image (S, S, 3)."""
-    result = find(key)
-    names = [run_label(run) for run in result.runs]
+    result = find_seed(key)
+    names = labels(result)
     shares = np.stack([softmax(classifier(run).logits(pixels[None]))[0] for run in result.runs])  # (runs, classes)
     classes = result.runs[0].classes
     best = [classes[k] for k in shares.argmax(axis=1)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gradio as gr
@@ -15,12 +16,23 @@ from app.page import Page
 from vpt_core.backbones import BACKBONES, availability, card
 from vpt_core.errors import UserError
 from vpt_core.methods import METHODS
-from vpt_core.options import options_of
+from vpt_core.options import check, option, options_of
+from vpt_core.runs import check_spec
 from vpt_core.spec import Spec
 
 PLAIN = ("epochs", "shots", "seed")  # options of Spec in plain sight, in this order; the advanced ones stand in the accordion
 PRESET = {"shots": 16}
 POLL = 1.0  # seconds
+
+
+@dataclass(frozen=True)
+class Repeats:
+    """How often all is tuned again."""
+
+    seeds: int = option(1, "Seeds", "how many, from that seed on: each method is tuned again under each", low=1, high=5)
+
+    def __post_init__(self) -> None:
+        check(self)
 
 
 def build(page: Page, tab: gr.Tab) -> None:
@@ -68,7 +80,9 @@ def build(page: Page, tab: gr.Tab) -> None:
 
 
 def _form() -> dict[str, gr.components.Component]:
-    """The fields in the order in which handlers receive them: backbone, image_size, methods, Spec's, then `method.option`."""
+    """The fields in the order in which handlers receive them: backbone, image_size, methods, Spec's in plain sight, seeds,
+    the others of Spec, then `method.option`.
+    """
     spec = options_of(Spec)
     names = list(BACKBONES)
     form: dict[str, Any] = {
@@ -90,6 +104,7 @@ def _form() -> dict[str, gr.components.Component]:
         for name in PLAIN:
             opt, default = spec[name]
             form[name] = control(name, opt, PRESET.get(name, default), "tune", min_width=120)
+        form["seeds"] = control("seeds", *options_of(Repeats)["seeds"], "tune", min_width=120)
     with gr.Accordion("Advanced", open=False, elem_id="tune-advanced"):
         with gr.Row():
             for name, (opt, default) in spec.items():
@@ -131,7 +146,9 @@ def described(backbone: str) -> tuple[gr.Dropdown, gr.Dropdown]:
 
 
 def specs(source: str, *values: Any) -> list[Spec]:
-    """The runs that a filled form asks for, in the order of the table of methods. Raises `UserError` for what cannot be."""
+    """The runs that a filled form asks for, seed by seed, so that a full comparison exists early; under each in the order of
+    the table of methods. Raises `UserError` for what cannot be.
+    """
     form = dict(zip(_form_keys, values, strict=True))
     chosen = [method for method in METHODS if method in form["methods"]]
     if not chosen:
@@ -140,12 +157,12 @@ def specs(source: str, *values: Any) -> list[Spec]:
     asked = []
     for method in chosen:
         row = METHODS[method]
-        options = {name: form[f"{method}.{name}"] for name in options_of(row.Options)}
-        options = typed(row.Options, options)
+        options = typed(row.Options, {name: form[f"{method}.{name}"] for name in options_of(row.Options)})
         spec = Spec(**typed(Spec, common) | row.recipe, task=sources.place(source), method=method, options=options)
-        row.check(row.read_options(options), card(spec.backbone), spec.image_size)
+        check_spec(spec)
         asked.append(spec)
-    return asked
+    repeats = Repeats(**typed(Repeats, {"seeds": form["seeds"]}))
+    return [replace(spec, seed=spec.seed + more) for more in range(repeats.seeds) for spec in asked]
 
 
 def guess(source: str, *values: Any) -> str:
@@ -206,7 +223,8 @@ def settle(id: str, shown: str | None) -> Any:
     job = JOBS.get(id)
     if job and job.active:
         return gr.skip()
-    mine = {run.name for run in job.runs} if job else set()
+    mine = {run.name for run in job.runs if run.finished} if job else set()
     there = results.all_results()
-    own = next((key for key, result in there.items() if mine & {run.name for run in result.runs}), shown)
-    return gr.Dropdown(**results.choices(own))
+    names = {key: {run.name for run in result.runs} for key, result in there.items()}
+    own = max(names, key=lambda key: (len(mine & names[key]), -len(names[key])), default=None)  # no more seeds than the job has
+    return gr.Dropdown(**results.choices(own if own and mine & names[own] else shown))

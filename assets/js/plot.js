@@ -53,7 +53,8 @@ function layoutOf(value) {
   layout.width = chart.clientWidth;
   layout.height ??= props.height;
   layout.uirevision ??= "kept";
-  if (narrow) layout.legend = { ...layout.legend, orientation: "h", x: 0, y: 1.02, xanchor: "left", yanchor: "bottom" };
+  if (narrow && layout.legend?.orientation !== "h")
+    layout.legend = { ...layout.legend, orientation: "h", x: 0, y: 1.02, xanchor: "left", yanchor: "bottom" };
   return layout;
 }
 
@@ -86,6 +87,14 @@ function listen() {
     trigger("select", { curve: curveNumber, index: pointNumber, customdata: listed(customdata), x, y });
   });
 }
+
+// A list that closes when the mouse goes down leaves the mouse over the chart, whose legend would take its going up for a click.
+let pressed = false;
+chart.addEventListener("mousedown", () => (pressed = true), true);
+chart.addEventListener("mouseup", (event) => {
+  if (!pressed) event.stopPropagation();
+  pressed = false;
+}, true);
 
 // A row of a packed array is typed; JSON would make an object of it.
 function listed(data) {
