@@ -169,6 +169,11 @@ def check_unfinished(run: Run) -> None:
         raise UserError(f"{run.name} is {state}: nothing is left to do in it. Tune anew for more epochs.")
 
 
+def put_in_line(run: Run) -> None:
+    """Record of a run that was broken off that this process will go on with it."""
+    write_json(run.folder / "status.json", run.status | {"state": "waiting", "reason": "", "process": process_id()})
+
+
 def give_up(run: Run, reason: str) -> None:
     """Record of a run that was waiting that it will not be executed."""
     write_json(run.folder / "status.json", run.status | {"state": "failed", "reason": reason})
