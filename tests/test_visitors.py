@@ -122,6 +122,13 @@ def test_files_of_a_visitor_have_no_address(ada, url):
             assert httpx.get(f"{url}/gradio_api/file={path}").status_code in (403, 404), path
 
 
+def test_a_path_on_the_server_is_not_an_upload(ada, bob):
+    (run,) = list_runs(visitors.folder_of(owner_of(ada)))
+    for path in (run.folder / "logits.npy", run.prompt_file, "/etc/hostname"):
+        answer = bob.raw("take", {"path": str(path), "meta": {"_type": "gradio.FileData"}}, bob.source)
+        assert '"success":false' in answer and '"error":null' in answer  # refused before the handler was asked
+
+
 def test_the_pages_own_texts_name_nobody(ada, url):
     said = httpx.get(f"{url}/config").text + httpx.get(url).text + httpx.get(f"{url}/gradio_api/info").text
     assert "adas-cat" not in said and owner_of(ada) not in said and ada.token not in said and "secret cats" not in said

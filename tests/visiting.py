@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 import time
 import zipfile
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 from gradio_client import Client, handle_file
 from PIL import Image
@@ -63,6 +65,22 @@ class Visitor:
         """What a handler answers, as the page would get it."""
         number = next(i for i, e in enumerate(self._events) if e["api_name"] == handler)
         return self.client.predict(*data, fn_index=number)
+
+    def fill(self, elem_id: str, *data: Any) -> Any:
+        """What the first handler that takes so many values, States aside, puts into this component."""
+        place, states = self._fields[elem_id], {c["id"] for c in self.client.config["components"] if c["type"] == "state"}
+        event = next(e for e in self._events if place in e["outputs"] and len(set(e["inputs"]) - states) == len(data))
+        answer = self.client.predict(*data, fn_index=self._events.index(event))
+        shown = [i for i in event["outputs"] if i not in states]
+        return _value(answer[shown.index(place)] if len(shown) > 1 else answer)
+
+    def raw(self, handler: str, *data: Any) -> str:
+        """What a handler answers, asked by bare HTTP: the client would upload files whose paths stand in `data`."""
+        number = next(i for i, e in enumerate(self._events) if e["api_name"] == handler)
+        session = secrets.token_hex(8)
+        httpx.post(f"{self.url}/gradio_api/queue/join", json={"data": data, "fn_index": number, "session_hash": session})
+        with httpx.stream("GET", f"{self.url}/gradio_api/queue/data?session_hash={session}", timeout=60) as answer:
+            return next(line for line in answer.iter_lines() if "process_completed" in line)
 
     def upload(self, path: Path) -> None:
         """Load a zip in Data."""
