@@ -19,12 +19,8 @@ from PIL import Image
 from tiny import RANDOM
 
 from app import health
-from app.tabs import tune
 from app.ui import build
 from vpt_core.backbones import BACKBONES, card
-from vpt_core.methods import METHODS
-from vpt_core.options import options_of
-from vpt_core.spec import Spec
 
 
 @contextmanager
@@ -87,12 +83,15 @@ class Visitor:
         self.source = self.call("take", handle_file(path), self.source)[0]
 
     def tune(self, **form: Any) -> None:
-        """Start a tuning with the tiny backbone; `form` are fields of the form in Tune."""
-        values: dict[str, Any] = {name: default for name, (_, default) in options_of(Spec).items()}
-        values |= {"backbone": RANDOM, "image_size": 112, "methods": ["linear"], "seeds": 1}
-        for method, row in METHODS.items():
-            values |= {f"{method}.{name}": default for name, (_, default) in options_of(row.Options).items()}
-        self.job = self.call("begin", self.source, *[(values | form)[key] for key in tune._form_keys])
+        """Start a tuning with the tiny backbone; `form` are fields of the form in Tune, by their elem_id without "tune-"."""
+        self.job = self.call("begin", self.source, *self.form(**form))
+
+    def form(self, **changes: Any) -> list[Any]:
+        """The values of the form as it is when a page opens, but for `changes`."""
+        _, *fields = next(e for e in self._events if e["api_name"] == "begin")["inputs"]
+        props = {c["id"]: c["props"] for c in self.client.config["components"]}
+        changes = {"backbone": RANDOM, "methods": ["linear"], "shots": 0} | changes
+        return [changes.get(props[i]["elem_id"].removeprefix("tune-"), props[i].get("value")) for i in fields]
 
     def look(self) -> dict[str, Any] | None:
         """The line on how far the tuning is, as the value of the bar."""

@@ -102,7 +102,7 @@ def _one(url: str, home: Path, name: str, seen: Counter[str], chance: random.Ran
     me.upload(photos(home / f"{name}.zip", classes))
     _mine(str(me.call("show", me.source)), classes, name)
     seen["uploads"] += 1
-    me.tune(methods=["vpt-deep"], epochs=chance.randint(2, 60), **{"vpt-deep.prompts": 2})
+    me.tune(methods=["vpt-deep"], epochs=chance.randint(2, 60), **{"vpt-deep-prompts": 2})
     seen["tunings"] += 1
     fate = chance.choice(["wait", "wait", "wait", "stop", "reload", "close"])
     time.sleep(chance.uniform(0, 2))
