@@ -55,7 +55,7 @@ def main() -> int:
 
 def _serve() -> int:
     settings.IDLE_MINUTES = IDLE / 60
-    settings.GRACE_SECONDS = 3
+    settings.GRACE_SECONDS = 8
     keeper.TICK, keeper.SWEEP, keeper.PRESENT = 1.0, 2.0, IDLE
     keeper.begin()
     with serving() as url:
