@@ -20,8 +20,8 @@ from vpt_core.methods.windows import run_windows
 from vpt_core.options import option
 
 _DROPOUT = "share of the prompts' entries zeroed in a training step"
-_READOUT = "where the features are read from: as the backbone was trained, [CLS], mean of the image tokens, mean of the prompts"
-_INIT = "uniform as in the paper, or prototypes: cluster means of the training images' own tokens, which help MAE"
+_READOUT = "default: as the backbone was trained; [CLS]; mean of the image tokens; mean of the prompts"
+_INIT = "uniform, as in the paper; prototypes: cluster means of the images' tokens"
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class ShallowOptions(Options):
     prompts: int = option(10, "Prompt tokens", "learned tokens a prompted layer", low=0, high=500)
     dropout: float = option(0.0, "Prompt dropout", _DROPOUT, low=0.0, high=0.9, advanced=True)
     place: str = option(
-        "prepend", "Place", "prepend: join the sequence; add: one prompt is added to each patch token, so there are as many; "
-        "pixel: learned patches of pixels join the sequence", choices=("prepend", "add", "pixel"), advanced=True,
+        "prepend", "Place", "prepend: tokens of the sequence; add: one is added to each patch token; pixel: patches of pixels",
+        choices=("prepend", "add", "pixel"), advanced=True,
     )  # fmt: skip
     readout: str = option("default", "Read-out", _READOUT, choices=("default", "cls", "mean", "prompts"), advanced=True)
     init: str = option("uniform", "First prompts", _INIT, choices=("uniform", "prototypes"), advanced=True)
