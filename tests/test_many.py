@@ -13,6 +13,7 @@ from PIL import Image
 from tiny import FITTING, KINDS, RANDOM, SIZE, pictures, tiny_backbone
 
 from vpt_core import Many, load_prompts
+from vpt_core.__main__ import main
 from vpt_core.backbones import Backbone, describe, load_backbone, wrap
 from vpt_core.errors import UserError
 from vpt_core.methods import METHODS
@@ -174,12 +175,9 @@ def test_the_first_file_names_the_backbone(tmp_path):
 
 def test_files_of_another_backbone_are_refused(tmp_path):
     here, there = tiny_backbone(), tiny_backbone(qk_norm=True)
-    there.name = "elsewhere"
     many = many_of(tmp_path, here, {"deep": TASKS["deep"]})
-    with pytest.raises(UserError, match="was tuned on elsewhere .*here is tiny.*Load the backbone it was tuned on"):
-        many.add(file_of(tmp_path, there, "linear", {}, 2))
-    there.name = here.name
-    with pytest.raises(UserError, match="was tuned on other weights of tiny"):
+    there.name = "elsewhere"
+    with pytest.raises(UserError, match="was tuned on other weights, of elsewhere .*; here is tiny.*Load the backbone it was"):
         many.add(file_of(tmp_path, there, "linear", {}, 2))
     assert many.names == ("deep",)
 
@@ -206,11 +204,10 @@ def test_every_method_shares_a_pass_or_says_so(tmp_path):
 
 def test_backbones_that_are_no_standard_vit(tmp_path):
     """Heads share a pass on any of them; prompts are refused where the blocks are others."""
-    for name, size in (("test_convnext:random", 32), ("test_vit4:random", SIZE)):
-        backbone = load_backbone(name)
-        many = many_of(tmp_path, backbone, {"linear": ("linear", {}), "mlp": ("mlp", {})}, size)
-        check_mixed(many, ["linear", "mlp", "linear"], size)
-    swin = load_backbone("swin_tiny_patch4_window7_224:random")
+    many = many_of(tmp_path, load_backbone("test_convnext:random"), {"linear": ("linear", {}), "mlp": ("mlp", {})})
+    check_mixed(many, ["linear", "mlp", "linear"])
+    net = timm.create_model("swin_tiny_patch4_window7_224", embed_dim=8, depths=(1, 1), num_heads=(1, 1), num_classes=0)
+    swin = wrap(net, describe(net, "swin"))
     many = many_of(tmp_path, swin, {"linear": ("linear", {}), "windows": ("vpt-deep", {"prompts": 2})}, 32)
     assert many.passes() == [["linear"], ["windows"]]
     parallel = tiny_backbone(block_fn=timm.models.vision_transformer.ParallelThingsBlock)
@@ -250,3 +247,18 @@ def test_one_photo_for_all_tasks(tmp_path):
 
 def test_nothing_loaded_answers_nothing():
     assert Many().answer(images(1)[0]) == {} and Many().passes() == []
+
+
+def test_the_command(finished_run, tmp_path, capsys):
+    """Runs and prompt files mixed; each line says what `predict` says of that task."""
+    photo = tmp_path / "photo.png"
+    Image.fromarray(images(1)[0]).save(photo)
+    cars = file_of(tmp_path, load_backbone(RANDOM), "linear", {}, 2, "Cars")
+    assert main(["answer", str(photo), str(finished_run.folder), str(cars)]) == 0
+    assert main(["predict", str(finished_run.folder), str(photo)]) == 0
+    assert main(["predict", str(cars), str(photo)]) == 0
+    small, other, *alone = capsys.readouterr().out.splitlines()
+    said = [line.removeprefix(f"{photo}: ") for line in alone]
+    assert [small, other] == [f"Small (VPT-deep): {said[0]}", f"Cars (Linear probe): {said[1]}"]
+    assert main(["answer", str(photo), str(tmp_path)]) == 2
+    assert "There is no file 'tuned.safetensors' here." in capsys.readouterr().err
