@@ -31,6 +31,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "embed": GROUND | {"backbones", "model"},
     "train": GROUND | {"embed", "model"},
     "prompt_file": GROUND | {"backbones", "embed", "methods", "model", "tasks"},
+    "mixed": GROUND | {"backbones", "methods", "model"},
+    "many": GROUND | {"backbones", "embed", "mixed", "model", "prompt_file", "tasks"},
     "model_card": GROUND | {"backbones", "methods", "prompt_file", "tasks"},
     "hub": GROUND | {"model_card", "prompt_file"},
     "runs": GROUND | {"backbones", "methods", "prompt_file", "train"},
