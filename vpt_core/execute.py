@@ -93,6 +93,7 @@ def _execute(run: Run, status: dict[str, Any], stop: Callable[[], bool]) -> Iter
         "trained": model.trained,
         "backbone_parameters": backbone.params,
         "weights_hash": backbone.weights_hash,
+        "path": model.method.path,
     }
     write_json(run.folder / "status.json", status)
     pixels = task.resized(spec.image_size)
