@@ -70,6 +70,10 @@ class Many:
         """The model of one task, on the shared backbone. Raises `UserError` when there is none of this name."""
         return self.classifier(name).model
 
+    def shares(self, name: str) -> bool:
+        """True for a task that can share a pass with others of its image size: prompts in a ViT, or only a head."""
+        return self._plans[name] is not None
+
     def logits(self, pixels: np.ndarray, tasks: Sequence[str]) -> list[np.ndarray]:
         """Logits of square uint8 images (B, S, S, 3), of which image b belongs to `tasks[b]`, in one pass of the backbone.
 
@@ -94,7 +98,7 @@ class Many:
         return next(iter(sizes))
 
     def _refuse_alone(self, tasks: Sequence[str]) -> None:
-        alone = [name for name in dict.fromkeys(tasks) if self._plans[name] is None]
+        alone = [name for name in dict.fromkeys(tasks) if not self.shares(name)]
         if alone:
             said = ", ".join(f"{name!r} ({self.model(name).method.title})" for name in alone)
             raise UserError(f"{said} cannot share a pass: on {self.backbone.title} the method changes the backbone itself or "
@@ -104,11 +108,11 @@ class Many:
         """The tasks that `answer` asks together: those of one image size that can share a pass, and each other one alone."""
         shared: dict[int, list[str]] = defaultdict(list)
         alone = []
-        for name, plan in self._plans.items():
-            if plan is None:
-                alone.append([name])
-            else:
+        for name in self.names:
+            if self.shares(name):
                 shared[self.classifier(name).about.image_size].append(name)
+            else:
+                alone.append([name])
         parts = [names[i : i + EVAL_BATCH] for names in shared.values() for i in range(0, len(names), EVAL_BATCH)]
         return parts + alone
 
@@ -121,7 +125,7 @@ class Many:
             photo = load_image(photo if isinstance(photo, bytes) else Path(photo))
         said: dict[str, np.ndarray] = {}
         for names in self.passes():
-            if self._plans[names[0]] is None:
+            if not self.shares(names[0]):
                 rows = self.classifier(names[0]).logits(photo[None])
             else:
                 fitted = resize(photo[None], self.classifier(names[0]).about.image_size)
