@@ -14,10 +14,12 @@ ROOT = Path(__file__).parents[1]
 FILES = [*sorted((ROOT / "vpt_core").rglob("*.py")), *sorted((ROOT / "app").rglob("*.py")), ROOT / "app.py"]
 LIBRARY = [file for file in FILES if file.is_relative_to(ROOT / "vpt_core")]
 
-GROUND = {"errors", "table", "options", "spec", "metrics", "paired", "paths", "ledger"}
+GROUND = {"errors", "table", "options", "spec", "metrics", "paired", "paths", "ledger", "files", "shortage"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "paths": set(),
+    "files": set(),
+    "shortage": {"errors"},
     "table": {"errors"},
     "options": {"errors"},
     "metrics": {"errors"},
@@ -39,7 +41,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "standing": GROUND | {"methods", "runs"},
     "worth": GROUND | {"standing"},
     "comparison": GROUND | {"methods", "runs", "standing", "worth"},
-    "execute": GROUND | {"__init__", "backbones", "embed", "model", "prompt_file", "runs", "tasks", "train"},
+    "checkpoint": GROUND | {"prompt_file", "train"},
+    "execute": GROUND | {"__init__", "backbones", "checkpoint", "embed", "model", "prompt_file", "runs", "tasks", "train"},
     "series": GROUND | {"execute", "methods", "runs", "standing", "tasks"},
     "analysis": GROUND | {"backbones", "embed", "methods", "model"},
     "flags": GROUND | {"__init__"},

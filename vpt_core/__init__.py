@@ -26,6 +26,7 @@ __version__ = "0.1.0"
 _HOME = {
     "Spec": "spec",
     "tune": "execute",
+    "resume": "execute",
     "compare": "comparison",
     "Run": "runs",
     "list_runs": "runs",

@@ -8,12 +8,13 @@ from typing import Any
 
 import gradio as gr
 
-from app import estimate, progress, results, settings, sources
+from app import caps, estimate, progress, results, sources, visitors
 from app.components import plot, progress_bar, stat_cards
 from app.controls import control, typed
 from app.jobs import JOBS
 from app.messages import shows_user_errors
 from app.page import Page
+from app.tabs import unfinished
 from vpt_core.backbones import BACKBONES, availability, card
 from vpt_core.errors import UserError
 from vpt_core.methods import METHODS
@@ -48,6 +49,7 @@ def build(page: Page, tab: gr.Tab) -> None:
                 go = gr.Button("Tune", variant="primary", elem_classes=["primary-action"], elem_id="tune-go")
                 stop = gr.Button("Stop, keep the best", elem_id="tune-stop", interactive=False)
         with gr.Column(scale=3, min_width=320):
+            broken = unfinished.build(page, tab)
             status = progress_bar(empty="Nothing is being tuned. Choose what to tune, then press Tune.", elem_id="tune-status")
             curves = plot(
                 label="Learning curves",
@@ -74,9 +76,10 @@ def build(page: Page, tab: gr.Tab) -> None:
     gr.on([tab.select, page.source.change, *changes], guess, inputs, estimated, trigger_mode="always_last", **quiet)
     form["backbone"].change(described, form["backbone"], [form["backbone"], form["image_size"]], **quiet)
     go.click(begin, inputs, page.job, **quiet).success(look, page.job, live, **quiet)
+    broken.success(look, page.job, live, **quiet)
     stop.click(halt, page.job, None, queue=False, **quiet)
     # One after the other: the tick that finds the job ended is the last one, and has to settle the result too.
-    gr.on([timer.tick, page.demo.load], look, page.job, live, **quiet).then(
+    gr.on([timer.tick, page.entered.change], look, page.job, live, **quiet).then(
         settle, [page.job, page.result], page.result, **quiet
     )
     compare.click(lambda: gr.Tabs(selected="compare"), None, page.tabs, **quiet)
@@ -198,6 +201,7 @@ def guess(source: str, *values: Any) -> str:
         task = sources.task_of(source)
         splits = task.splits(asked[0].seed, asked[0].shots)
         seconds = sum(estimate.run_seconds(spec, task) for spec in asked)
+        caps.check_caps(asked, seconds)
     except UserError as error:
         return str(error)
     cached = {spec.method: spec.epochs for spec in asked if "epochs" in METHODS[spec.method].recipe}
@@ -211,27 +215,29 @@ def guess(source: str, *values: Any) -> str:
 @shows_user_errors
 def begin(source: str, *values: Any) -> str:
     """Put the runs of the form in line; gives the job's id."""
-    asked = specs(source, *values)
-    sources.task_of(source)
-    return JOBS.submit(asked, settings.RUNS).id
+    asked, root = specs(source, *values), visitors.own_folder()
+    task = sources.task_of(source)
+    seconds = sum(estimate.run_seconds(spec, task) for spec in asked)
+    caps.check_caps(asked, seconds)
+    return JOBS.submit(asked, root, visitors.owner(), seconds).id
 
 
 def halt(id: str) -> None:
     """Ask the visitor's job to stop after the current batch."""
-    job = JOBS.get(id)
+    job = JOBS.get(id, visitors.owner())
     if job:
-        job.stopping.set()
+        JOBS.stop(job)
 
 
 def look(id: str) -> list[Any]:
     """All that moves while a job goes on. A function of the job alone, so a reload and a second tab see the same."""
-    job = JOBS.get(id)
+    job = JOBS.get(id, visitors.owner())
     if job is None:
         return [None, None, None, gr.Button(interactive=False), gr.Button(visible=False), gr.Timer(active=False)]
     active = job.active  # asked once, and first: a job that ends meanwhile gets one more tick, which shows its end
     finished = any(run.finished for run in job.runs)
     return [
-        progress.state_of(job, JOBS.ahead(job)),
+        progress.state_of(job, JOBS.ahead(job), JOBS.wait(job)),
         progress.curves_of(job),
         progress.cards_of(job),
         gr.Button(interactive=active and not job.stopping.is_set()),
@@ -242,7 +248,7 @@ def look(id: str) -> list[Any]:
 
 def settle(id: str, shown: str | None) -> Any:
     """The results there are; when a job has ended, its own is the one on show."""
-    job = JOBS.get(id)
+    job = JOBS.get(id, visitors.owner())
     if job and job.active:
         return gr.skip()
     mine = {run.name for run in job.runs if run.finished} if job else set()
