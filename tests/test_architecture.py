@@ -41,8 +41,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "standing": GROUND | {"methods", "runs"},
     "worth": GROUND | {"standing"},
     "comparison": GROUND | {"methods", "runs", "standing", "worth"},
+    "memory": GROUND | {"embed", "model"},
     "checkpoint": GROUND | {"prompt_file", "train"},
-    "execute": GROUND | {"__init__", "backbones", "checkpoint", "embed", "model", "prompt_file", "runs", "tasks", "train"},
+    "execute": GROUND
+    | {"__init__", "backbones", "checkpoint", "embed", "memory", "model", "prompt_file", "runs", "tasks", "train"},
     "series": GROUND | {"execute", "methods", "runs", "standing", "tasks"},
     "analysis": GROUND | {"backbones", "embed", "methods", "model"},
     "flags": GROUND | {"__init__"},

@@ -21,6 +21,7 @@ from vpt_core.checkpoint import Checkpoints
 from vpt_core.embed import Feed, features_and_logits, feed
 from vpt_core.errors import UserError
 from vpt_core.files import PART, write_whole
+from vpt_core.memory import SHARE, available, images_at_once
 from vpt_core.metrics import score
 from vpt_core.model import Model
 from vpt_core.prompt_file import About, save_prompt
@@ -172,13 +173,15 @@ def _train(
     if state.epoch:
         status["resumed_after"] = state.epoch
     epochs = [epoch for epoch in run.history if epoch.epoch <= state.epoch]
+    at_once = images_at_once(model, train, run.spec.batch_size, int(SHARE * available()))
+    status |= {"images_at_once": at_once, "lean": getattr(model.method, "lean", False)}
     path = run.folder / "history.jsonl"
     write_whole(path, "".join(map(_line, epochs)).encode())
     ended = {"state": "done", "reason": ""}
     with path.open("a") as history:
         try:
             last = None
-            for record in fit(model, train, val, run.spec, stop, state):
+            for record in fit(model, train, val, run.spec, stop, state, at_once):
                 last = record
                 if isinstance(record, Epoch):
                     epochs.append(record)

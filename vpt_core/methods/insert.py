@@ -61,7 +61,6 @@ class Adapter(Twin):
     title = "Adapter"
     about = "A small bottleneck after the feed-forward of every block learns."
     Options = AdapterOptions
-    recipe = {"lr": 1e-3}
     families = ("vit", "swin")
     needs = "transformer blocks"
 
@@ -88,7 +87,6 @@ class Lora(Twin):
     title = "LoRA"
     about = "Low-rank matrices beside the attention's projections learn; they can be added into the weights afterwards."
     Options = LoraOptions
-    recipe = {"lr": 1e-3}
     families = ("vit", "swin")
     needs = "attention"
 
