@@ -56,12 +56,13 @@ def held(model: Model, data: Feed, images: int) -> int:
 
 
 def images_at_once(model: Model, data: Feed, batch_size: int, room: int) -> int:
-    """How many of the `batch_size` images of a step fit in `room` bytes together, at least 1.
+    """How many of the `batch_size` images of a step fit in `room` bytes together, at least 1; all for a method that is not
+    `divisible`.
 
     A method that can hold less and compute more (`lean`) is told to where that makes room for more images.
     """
     batch = min(batch_size, len(data))
-    if batch < 2:
+    if batch < 2 or not model.method.divisible:
         return max(1, batch)
     fitting = _fitting(model, data, batch, room)
     if fitting < batch and hasattr(model.method, "lean"):
