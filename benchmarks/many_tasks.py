@@ -1,13 +1,13 @@
 """What 24 tasks on one frozen backbone cost, against 24 fine-tuned models: the table of the README.
 
-    python benchmarks/many_tasks.py            about three minutes on one core; writes benchmarks/results/many_tasks.csv
+    python benchmarks/many_tasks.py            about three minutes on an idle core; writes benchmarks/results/many_tasks.csv
     python benchmarks/many_tasks.py --table    prints the table of what is in the file
 
 The tasks have VPT-deep prompts drawn at random (10 a layer) and 2 to 25 classes; time and memory do not depend on what
 was learned. Each round times every way of classifying 24 images once, one after the other; what is kept are medians of the
 process's CPU time on one thread, which other work on the machine changes less than the clock, and of the ratio to the mixed
 pass of the same round. Memory is the resident set
-of a fresh process after loading and one batch, less that of one that has only imported the library.
+of a fresh process after loading and one batch, less that of one that has only imported the library (medians of three).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
-os.environ["OMP_NUM_THREADS"] = "1"
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as in app.py
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
@@ -131,9 +131,11 @@ def interleaved(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str,
 
 
 def memory(what: str, folder: Path) -> float:
-    """Resident MB of a fresh process that holds `what` and has classified 24 images with it."""
+    """Resident MB of a fresh process that holds `what` and has classified 24 images with it; the median of three."""
     command = [sys.executable, __file__, "--memory", what, "--folder", str(folder)]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return statistics.median(
+        float(subprocess.run(command, check=True, capture_output=True, text=True).stdout) for _ in range(3)
+    )
 
 
 def resident(what: str, folder: Path) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ TASKS: dict[str, tuple[str, dict[str, Any]]] = {
     "pixels": ("vpt-shallow", {"prompts": 2, "place": "pixel"}),
 }
 """Every kind of task that can share a pass; each gets a number of classes of its own."""
+ROOT = Path(__file__).parents[1]
 ALONE = ("partial", "bias", "adapter", "lora", "sidetune", "full", "vpt-frame")
 EXACT = {"rtol": 0, "atol": 1e-5}
 
@@ -262,3 +264,8 @@ def test_the_command(finished_run, tmp_path, capsys):
     assert [small, other] == [f"Small (VPT-deep): {said[0]}", f"Cars (Linear probe): {said[1]}"]
     assert main(["answer", str(photo), str(tmp_path)]) == 2
     assert "There is no file 'tuned.safetensors' here." in capsys.readouterr().err
+
+
+def test_the_readme_shows_what_was_measured():
+    benchmark = runpy.run_path(str(ROOT / "benchmarks" / "many_tasks.py"))
+    assert benchmark["table"](benchmark["recorded"]()) in (ROOT / "README.md").read_text(encoding="utf-8")

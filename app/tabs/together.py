@@ -14,7 +14,8 @@ from app.together import answers, asked
 
 _ABOUT = (
     "The frozen model stands in memory once. Every task tuned on it adds its prompts and classes only, so one pass through the "
-    "model answers all of them. Of each task its best run is asked."
+    "model answers all of them, each from its own classes, whether the photo shows one or not. Of each task the run with the "
+    "best test accuracy is asked."
 )
 
 
