@@ -4,10 +4,10 @@
     python benchmarks/many_tasks.py --table    prints the table of what is in the file
 
 The tasks have VPT-deep prompts drawn at random (10 a layer) and 2 to 25 classes; time and memory do not depend on what
-was learned. Each round times every way of classifying 24 images once, one after the other; what is kept are medians of the
+was learned. Each round times every way of classifying 24 images once, one after the other. What is kept are medians of the
 process's CPU time on one thread, which other work on the machine changes less than the clock, and of the ratio to the mixed
-pass of the same round. Memory is the resident set
-of a fresh process after loading and one batch, less that of one that has only imported the library (medians of three).
+pass of the same round. Memory is the resident set of a fresh process after loading and one batch, less that of one that has
+only imported the library (medians of three).
 """
 
 from __future__ import annotations

@@ -189,7 +189,7 @@ def test_methods_that_change_the_backbone_are_refused_in_a_mixed_pass_and_answer
     tasks = {name: (name, FITTING.get(name, {})) for name in ("linear", *ALONE)}
     many = many_of(tmp_path, backbone, tasks)
     for name in ALONE:
-        with pytest.raises(UserError, match=rf"'{name}' \({METHODS[name].title}\) cannot share a pass.* or use answer"):
+        with pytest.raises(UserError, match=rf"'{name}' \({METHODS[name].title}\) cannot share a pass on .* or use answer"):
             many.logits(images(2), ["linear", name])
     assert sorted(map(tuple, many.passes())) == sorted((name,) for name in many.names)
     photo = images(1)[0]

@@ -101,8 +101,8 @@ class Many:
         alone = [name for name in dict.fromkeys(tasks) if not self.shares(name)]
         if alone:
             said = ", ".join(f"{name!r} ({self.model(name).method.title})" for name in alone)
-            raise UserError(f"{said} cannot share a pass: on {self.backbone.title} the method changes the backbone itself or "
-                            "what enters it. Ask each of these alone, with classifier(name), or use answer, which does so.")
+            raise UserError(f"{said} cannot share a pass on {self.backbone.title}: only prompts in a ViT's standard blocks "
+                            "and heads on frozen features can. Ask each alone, with classifier(name), or use answer.")
 
     def passes(self) -> list[list[str]]:
         """The tasks that `answer` asks together: those of one image size that can share a pass, and each other one alone."""
