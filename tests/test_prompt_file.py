@@ -197,7 +197,7 @@ def nested(depth: int) -> Any:
 
 
 ABOUT = {
-    "other weights": ({"weights_hash": "0" * 64}, "tuned on other weights of test_vit.*hash 000000000000"),
+    "other weights": ({"weights_hash": "0" * 64}, "tuned on other weights, of test_vit.*hash 000000000000"),
     "unknown backbone": ({"backbone": "vit-xxl"}, "There is no backbone"),
     "a path for a backbone": ({"backbone": "../../etc/passwd"}, "There is no backbone"),
     "unknown method": ({"method": "vpt-deap"}, "There is no method 'vpt-deap'. Did you mean"),

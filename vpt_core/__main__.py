@@ -68,6 +68,9 @@ def _parser(with_methods: bool) -> argparse.ArgumentParser:
     predicting = _add_command(subparsers, commands.predict, "classify images with a run or a prompt file")
     predicting.add_argument("run_folder", metavar="RUN", help="a run's folder or a prompt file")
     predicting.add_argument("images", metavar="IMAGE", nargs="+")
+    answering = _add_command(subparsers, commands.answer, "what many tasks on one backbone say of one image, in one pass")
+    answering.add_argument("image", metavar="IMAGE")
+    answering.add_argument("run_folders", metavar="RUN", nargs="+", help="runs' folders or prompt files of one backbone")
     _add_hub_commands(subparsers)
     return parser
 

@@ -8,7 +8,7 @@ import shutil
 import signal
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
@@ -161,12 +161,29 @@ def show(args: argparse.Namespace) -> int:
 def predict(args: argparse.Namespace) -> int:
     from vpt_core.prompt_file import load_prompt
 
-    path = Path(args.run_folder)
-    classifier = load_prompt(path / "tuned.safetensors" if path.is_dir() else path)
+    classifier = load_prompt(_prompt_file(args.run_folder))
     for image, row in zip(args.images, classifier.predict(args.images), strict=True):
-        ranked = sorted(zip(classifier.classes, row, strict=True), key=lambda pair: -pair[1])[:3]
-        print(f"{image}: " + ", ".join(f"{name} {share:.1%}" for name, share in ranked))
+        print(f"{image}: {_best(classifier.classes, row)}")
     return 0
+
+
+def answer(args: argparse.Namespace) -> int:
+    from vpt_core.many import load_prompts
+
+    many = load_prompts([_prompt_file(folder) for folder in args.run_folders])
+    for name, row in many.answer(args.image).items():
+        print(f"{name} ({many.model(name).method.title}): {_best(many.classifier(name).classes, row)}")
+    return 0
+
+
+def _prompt_file(run_folder: str) -> Path:
+    path = Path(run_folder)
+    return path / "tuned.safetensors" if path.is_dir() else path
+
+
+def _best(classes: Sequence[str], shares: Iterable[float]) -> str:
+    ranked = sorted(zip(classes, shares, strict=True), key=lambda pair: -pair[1])[:3]
+    return ", ".join(f"{name} {share:.1%}" for name, share in ranked)
 
 
 def push(args: argparse.Namespace) -> int:

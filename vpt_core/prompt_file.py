@@ -86,8 +86,8 @@ def load_prompt(path: str | Path, backbone: Backbone | None = None) -> Classifie
     backbone = backbone or load_backbone(about.backbone)
     if backbone.weights_hash != about.weights_hash:
         raise UserError(
-            f"{path.name} was tuned on other weights of {about.backbone} (hash {about.weights_hash[:12]}, "
-            f"here {backbone.weights_hash[:12]}). Load the backbone it was tuned on."
+            f"{path.name} was tuned on other weights, of {about.backbone} (hash {about.weights_hash[:12]}); here is "
+            f"{backbone.title} (hash {backbone.weights_hash[:12]}). Load the backbone it was tuned on."
         )
     backbone.check_size(about.image_size)
     # Before the model is built: a description may not ask for more memory than the file itself takes.

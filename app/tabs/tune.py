@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -22,8 +23,10 @@ from vpt_core.runs import check_spec
 from vpt_core.spec import Spec
 
 PLAIN = ("epochs", "shots", "seed")  # options of Spec in plain sight, in this order; the advanced ones stand in the accordion
+SPEC = options_of(Spec)
 PRESET = {"shots": 16}
 POLL = 1.0  # seconds
+FIELD = 165  # pixels: two fields stand side by side
 
 
 @dataclass(frozen=True)
@@ -83,17 +86,14 @@ def build(page: Page, tab: gr.Tab) -> None:
 
 
 def _form() -> dict[str, gr.components.Component]:
-    """The fields in the order in which handlers receive them: backbone, image_size, methods, Spec's in plain sight, seeds,
-    the others of Spec, then `method.option`.
-    """
-    spec = options_of(Spec)
+    """The fields in the order in which handlers receive them; an option of a method is called `method.option`."""
     names = list(BACKBONES)
     form: dict[str, Any] = {
         "backbone": gr.Dropdown(
             [(_offer(n), n) for n in names], value=names[0], label="Backbone", elem_id="tune-backbone", info=_facts(names[0])
         ),
         "image_size": gr.Dropdown(
-            **_sizes(names[0]), label=spec["image_size"][0].label, info=spec["image_size"][0].help, elem_id="tune-image_size"
+            **_sizes(names[0]), label=SPEC["image_size"][0].label, info=SPEC["image_size"][0].help, elem_id="tune-image_size"
         ),
         "methods": gr.CheckboxGroup(
             [(m.title, n) for n, m in METHODS.items()],
@@ -103,27 +103,52 @@ def _form() -> dict[str, gr.components.Component]:
             elem_id="tune-methods",
         ),
     }
+    sections = _sections(form, advanced=False)
     with gr.Row():
         for name in PLAIN:
-            opt, default = spec[name]
+            opt, default = SPEC[name]
             form[name] = control(name, opt, PRESET.get(name, default), "tune", min_width=120)
         form["seeds"] = control("seeds", *options_of(Repeats)["seeds"], "tune", min_width=120)
     with gr.Accordion("Advanced", open=False, elem_id="tune-advanced"):
         with gr.Row():
-            for name, (opt, default) in spec.items():
+            for name, (opt, default) in SPEC.items():
                 if opt.advanced:
-                    form[name] = control(name, opt, default, "tune", min_width=140)
-        for method, row in METHODS.items():
-            if options_of(row.Options):
-                gr.Markdown(f"**{row.title}**: {row.about}")
-                with gr.Row():
-                    for name, (opt, default) in options_of(row.Options).items():
-                        form[f"{method}.{name}"] = control(name, opt, default, f"tune-{method}", min_width=140)
+                    more = "; left as it is, each method takes its own" if name == "lr" else ""
+                    form[name] = control(name, replace(opt, help=opt.help + more), default, "tune", min_width=FIELD)
+        sections += _sections(form, advanced=True)
+    form["methods"].change(
+        partial(_shown, [method for method, _ in sections]), form["methods"], [section for _, section in sections],
+        api_visibility="private", show_progress="hidden",
+    )  # fmt: skip
     _form_keys[:] = form
     return form
 
 
 _form_keys: list[str] = []
+
+
+def _sections(form: dict[str, Any], advanced: bool) -> list[tuple[str, gr.Column]]:
+    """For each method that has any the fields of its advanced options, or of the others; on show while it is chosen."""
+    sections = []
+    for method, row in METHODS.items():
+        mine = {name: pair for name, pair in options_of(row.Options).items() if pair[0].advanced is advanced}
+        if not mine:
+            continue
+        with gr.Column(elem_classes=_classes(method, form["methods"].value)) as section:
+            gr.Markdown(f"**{row.title}**: {row.about}" if not advanced else f"**{row.title}**")
+            with gr.Row():
+                for name, (opt, default) in mine.items():
+                    form[f"{method}.{name}"] = control(name, opt, default, f"tune-{method}", min_width=FIELD)
+        sections.append((method, section))
+    return sections
+
+
+def _classes(method: str, chosen: list[str]) -> list[str]:
+    return [] if method in chosen else ["gone"]  # by style: with visible=False the fields would not be sent
+
+
+def _shown(methods: list[str], chosen: list[str]) -> list[gr.Column]:
+    return [gr.Column(elem_classes=_classes(method, chosen)) for method in methods]
 
 
 def _offer(name: str) -> str:
@@ -156,12 +181,13 @@ def specs(source: str, *values: Any) -> list[Spec]:
     chosen = [method for method in METHODS if method in form["methods"]]
     if not chosen:
         raise UserError("No method is chosen. Choose one or more under Methods.")
-    common = {name: value for name, value in form.items() if name in options_of(Spec)}
+    common = {name: value for name, value in form.items() if name in SPEC}
     asked = []
     for method in chosen:
         row = METHODS[method]
         options = typed(row.Options, {name: form[f"{method}.{name}"] for name in options_of(row.Options)})
-        spec = Spec(**typed(Spec, common) | row.recipe, task=sources.place(source), method=method, options=options)
+        recipe = {name: value for name, value in row.recipe.items() if name == "epochs" or common[name] == SPEC[name][1]}
+        spec = Spec(**typed(Spec, common) | recipe, task=sources.place(source), method=method, options=options)
         check_spec(spec)
         asked.append(spec)
     repeats = Repeats(**typed(Repeats, {"seeds": form["seeds"]}))
@@ -178,12 +204,8 @@ def guess(source: str, *values: Any) -> str:
         caps.check_caps(asked, seconds)
     except UserError as error:
         return str(error)
-    linear = METHODS["linear"]
-    more = (
-        f" The linear probe gets {linear.recipe['epochs']} epochs: on cached features they are quick."
-        if "linear" in values[2]
-        else ""
-    )
+    cached = {spec.method: spec.epochs for spec in asked if "epochs" in METHODS[spec.method].recipe}
+    more = "".join(f" {METHODS[method].title}: {epochs} epochs, quick on cached features." for method, epochs in cached.items())
     return (
         f"{task.title}: {len(splits.train)} images train, {len(splits.val)} validate, {len(splits.test)} test. "
         f"Time on this computer: {estimate.in_words(seconds)}.{more}"
