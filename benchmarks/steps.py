@@ -221,7 +221,8 @@ def grid(rounds: int) -> None:
             for prompts in (1, 10, 50, 200):
                 found = measure(name, 4, rounds, size, prompts, (row,))[row]
                 print(f"{name}, {size} px, {prompts} prompts: {found}", flush=True)
-                lines.append([name, size, prompts, 4, f"{found.median:.4f}", f"{found.low:.4f}", f"{found.high:.4f}", machine()])
+                figures = [f"{value:.4f}" for value in (found.median, found.low, found.high)]
+                lines.append([name, size, prompts, 4, *figures, machine()])
     with (RESULTS / "grid.csv").open("w", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows(lines)
 
