@@ -268,6 +268,8 @@ def test_a_task_without_test_and_validation_images(tmp_path):
 
 def test_frozen_features_are_stored_also_where_they_are_not_cached(small_spec, finished_run, tmp_path, monkeypatch):
     monkeypatch.setattr(embed, "CACHE_BYTES", 0)
+    monkeypatch.setattr(embed, "DISK_BYTES", 0)
+    monkeypatch.setattr("vpt_core.execute._UNTUNED", {})
     run = tune(small_spec, tmp_path)
     assert np.allclose(run.array("frozen"), finished_run.array("frozen"), atol=1e-5)
     assert run.status["cached_stages"] == 0

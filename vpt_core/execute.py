@@ -42,6 +42,10 @@ class Phase:
 
 
 _BALLAST = 16_384  # bytes kept free, so that on a full disk the end of a run can still be recorded
+REMEMBERED = 4
+_UNTUNED: dict[tuple[Any, ...], torch.Tensor] = {}
+"""What the untuned backbone made of the test images of the last tasks: the same for every method."""
+
 Record = Phase | Step | Epoch
 Result = TypeVar("Result")
 
@@ -125,7 +129,7 @@ def _execute(run: Run, status: dict[str, Any], stop: Callable[[], bool]) -> Iter
     clock = time.perf_counter()
     model.method.prepare(pixels[splits.train])
     train = yield from _counted("Computing the frozen layers of the training images", len(splits.train), stop,
-                                feed(model, pixels[splits.train], task.labels[splits.train]))
+                                feed(model, pixels[splits.train], task.labels[splits.train], spec.augment == "none"))
     val = yield from _counted("Computing the frozen layers of the validation images", len(splits.val), stop,
                               feed(model, pixels[splits.val], task.labels[splits.val]))
     status["seconds"]["embed"] = round(time.perf_counter() - clock, 3)
@@ -222,11 +226,16 @@ def _test(
     data = yield from _counted("Testing: frozen layers", len(index), go_on, feed(model, images, labels))
     features, logits = yield from _counted("Testing", len(index), go_on, features_and_logits(model, data))
     status["seconds"]["test"] = round(time.perf_counter() - clock, 3)
-    frozen = features
-    if model.method.cut < len(model.method.stages):
+    key = (model.backbone.name, model.backbone.weights_hash, task.fingerprint, run.spec.image_size, index.tobytes())
+    if model.method.cut == len(model.method.stages):
+        _UNTUNED[key] = features
+    elif key not in _UNTUNED:
         probe = Model(model.backbone, "linear", {}, len(task.classes))
         untuned = features_and_logits(probe, Feed(images, torch.from_numpy(labels), 0))
-        frozen, _ = yield from _counted("Embedding with the untuned backbone", len(index), go_on, untuned)
+        _UNTUNED[key], _ = yield from _counted("Embedding with the untuned backbone", len(index), go_on, untuned)
+    frozen = _UNTUNED[key]
+    for old in list(_UNTUNED)[:-REMEMBERED]:
+        _UNTUNED.pop(old, None)
     result = score(logits.argmax(1).numpy(), labels)
     write_json(run.folder / "test.json", {"labels": labels.tolist(), "names": [task.names[i] for i in index]})
     for name, array in {"logits": logits, "features": features, "frozen": frozen}.items():

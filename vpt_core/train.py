@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from vpt_core.augment import augmented
 from vpt_core.embed import Feed, drain, features_and_logits
 from vpt_core.errors import UserError
 from vpt_core.metrics import Score
@@ -90,7 +91,8 @@ def fit(
     `stop` is asked after each batch. However it ends (all epochs, `stop`, the generator closed, divergence), the model is
     left with the best epoch's parameters; before a first epoch has ended, with the current ones.
     With a `state` of `model` it goes on after the state's last epoch. At most `at_once` images go through the model together
-    (all of a batch by default): the step is the same, but that dropout is drawn for each part.
+    (all of a batch by default): the step is the same, but that dropout is drawn for each part. With `spec.augment` the feed
+    `train` has to start at the pixels.
     Raises `Diverged` when the loss is not finite; an epoch that ends so is neither yielded nor kept.
     """
     steps_an_epoch = math.ceil(len(train) / spec.batch_size)
@@ -103,7 +105,7 @@ def fit(
             for k, index in enumerate(torch.randperm(len(train), generator=state.order).split(spec.batch_size)):
                 done = (epoch - 1) * steps_an_epoch + k
                 rate = learning_rate(spec, done, steps)
-                loss = _learn(model, state.optimizer, rate, train, index, at_once or len(index))
+                loss = _learn(state, spec, rate, train, index, at_once or len(index))
                 if not math.isfinite(loss):
                     raise _diverged(f"The loss became {loss} in epoch {epoch}, step {k + 1} of {steps_an_epoch}.", spec)
                 total += loss * len(index)
@@ -124,14 +126,15 @@ def fit(
         model.eval()
 
 
-def _learn(model: Model, optimizer: torch.optim.Optimizer, rate: float, data: Feed, index: Tensor, at_once: int) -> float:
-    model.train()
+def _learn(state: State, spec: Spec, rate: float, data: Feed, index: Tensor, at_once: int) -> float:
+    model, optimizer = state.model.train(), state.optimizer
     for group in optimizer.param_groups:
         group["lr"] = rate
     optimizer.zero_grad(set_to_none=True)
     total = 0.0
     for part in index.split(at_once):
         x, labels = data.batch(part)
+        x = augmented(x, spec.augment, state.order)
         loss = F.cross_entropy(model(x, data.start), labels, reduction="sum") / len(index)
         loss.backward()
         total += loss.item()
