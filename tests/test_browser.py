@@ -130,8 +130,10 @@ def _looked_inside(page: Page) -> None:
     slider.focus()
     slider.press("Home")
     expect(viewer).to_contain_text("Layer 1 of 12")
+    expect(page.locator("#inspect-shares svg.main-svg").first).to_be_visible()
+    page.get_by_role("tab", name="How images moved").click()
     expect(page.locator("#inspect-map-status")).to_contain_text("Drawn by UMAP", timeout=LONG)
-    for chart in ("#inspect-before", "#inspect-after", "#inspect-shares"):
+    for chart in ("#inspect-before", "#inspect-after"):
         expect(page.locator(f"{chart} svg.main-svg").first).to_be_visible()
 
 
