@@ -25,8 +25,8 @@ from vpt_core.runs import Run
 COUNTS = (8, 16, 32, 64, 200)
 ROWS = 12
 _PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-_HEADERS = ["taken away", "attention it got", "log-probability of the true class", "images right", "answers changed",
-            "chosen image: logit of its true class"]
+_HEADERS = ["taken away", "attention it got", "change of log-probability", "change of images right", "answers changed",
+            "change of the chosen image's logit"]
 _INTRO = (
     "Take prompts away and see whether the answers change. Every knock-out is computed exactly: the prompt's key and value "
     "are dropped from its layer, or its token where prompts travel on. That takes time, so choose how many images to do it for."
@@ -35,7 +35,7 @@ _NOTE = (
     "Each point is one knock-out: to the right, more attention went to what was taken away; below the line, the true class "
     "lost by it, so the prompt had helped. The sentence holds attention against the size of the change, whichever way. One "
     "prompt may do little because others do the same: taking all of a layer can tell. p treats knock-outs as independent, "
-    "which prompts that were tuned together are not."
+    "which prompts that were tuned together are not. Log-probability and logit are those of the true class."
 )
 _EMPTY = "Press the button to fill this picture."
 _OTHER = "The chosen image was not among those. Press the button again: the chosen image always comes first."
@@ -52,7 +52,8 @@ def build(page: Page, run: gr.Radio, tab: gr.Tab) -> None:
     guess = sentence(css="note", elem_id="knockout-guess")
     with gr.Row():
         go = gr.Button("Knock out", variant="primary", elem_classes=["primary-action"], elem_id="knockout-go")
-        stop = gr.Button("Stop, keep the images that are done", elem_id="knockout-stop", interactive=False)
+        stop = gr.Button("Stop, keep the images that are done", elem_id="knockout-stop", interactive=False, scale=0,
+                         min_width=280)
     status = progress_bar(empty="", elem_id="knockout-status")
     said = sentence(elem_id="knockout-said")
     effect = gr.Radio([(words, key) for key, words in EFFECTS.items()], value=MEAN, label="Effect on",
@@ -138,5 +139,6 @@ def rows(found: Knockout, image: int) -> list[list[str]]:
         place, truth = int(among[0]), int(found.labels[among[0]])
         logit = found.without[:, place, truth] - found.whole[place, truth]
     order = np.argsort(-np.abs(found.log_probability).mean(axis=1), kind="stable")[:ROWS]
-    return [[name_of(found.removals[v]), f"{100 * attention[v]:.2f} %", f"{mean[v]:+.3f}", f"{found.accuracy[v]:+d}",
-             str(found.changed[v]), f"{logit[v]:+.2f}" if len(among) else "not among them"] for v in order]
+    return [[name_of(found.removals[v]), f"{100 * attention[v]:.2f} %", f"{mean[v]:+.3f}",
+             f"{found.accuracy[v]:+d}" if found.accuracy[v] else "0", str(found.changed[v]),
+             f"{logit[v]:+.2f}" if len(among) else "not among them"] for v in order]

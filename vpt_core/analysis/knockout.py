@@ -48,7 +48,7 @@ class Removal:
         return min(self.where)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Knockout:
     """V removals on n images: logits (n, C) without any, (V, n, C) with each, labels (n,) and `images`, their numbers.
 
