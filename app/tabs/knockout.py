@@ -52,8 +52,8 @@ def build(page: Page, run: gr.Radio, tab: gr.Tab) -> None:
     guess = sentence(css="note", elem_id="knockout-guess")
     with gr.Row():
         go = gr.Button("Knock out", variant="primary", elem_classes=["primary-action"], elem_id="knockout-go")
-        stop = gr.Button("Stop, keep the images that are done", elem_id="knockout-stop", interactive=False, scale=0,
-                         min_width=280)
+        stop = gr.Button("Stop, keep what is done", elem_id="knockout-stop", interactive=False, scale=0,
+                         min_width=240)
     status = progress_bar(empty="", elem_id="knockout-status")
     said = sentence(elem_id="knockout-said")
     effect = gr.Radio([(words, key) for key, words in EFFECTS.items()], value=MEAN, label="Effect on",
