@@ -9,18 +9,20 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import gradio as gr
 
-from app import settings, warmup
+from app import health, joblog, keeper, settings, warmup
 from app.theme import CSS_PATHS, HEAD, STATIC, THEME
 from app.ui import build
 
 logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 for name in ("httpx", "httpx2"):  # they log every address they ask, signed ones of uploads too
     logging.getLogger(name).setLevel(logging.WARNING)
+joblog.begin()
 gr.set_static_paths(STATIC)
 demo = build()
 
 if __name__ == "__main__":
     warmup.begin()
+    keeper.begin()
     demo.queue(default_concurrency_limit=8, max_size=64)
     demo.launch(
         theme=THEME,
@@ -32,4 +34,7 @@ if __name__ == "__main__":
         enable_monitoring=False,
         show_error=False,
         footer_links=["gradio", "settings"],
+        ssr_mode=False,  # untried: it needs Node, and components of our own would be drawn twice
+        auth=settings.logins(os.environ.get("VPT_LOGIN", "")),
+        app_kwargs={"routes": health.ROUTES},
     )

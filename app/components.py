@@ -117,6 +117,15 @@ def bars(value: dict[str, Any] | None = None, *, empty: str = "No prediction yet
     return component("bars", value, empty=empty, **rest)
 
 
+def answers_table(value: dict[str, Any] | None = None, *, empty: str = "No answer yet.", **rest: Any) -> gr.HTML:
+    """What each of many tasks says of one image, a row a task.
+
+    Value: {"said": "24 tasks, one pass, 0.12 s", "rows": [{"task": "Pets", "how": "VPT-deep", "best": "cat", "share": 0.9},
+    ...], "left_out": ["a sentence", ...]}; None shows the sentence `empty`. `rest` goes to `gr.HTML`.
+    """
+    return component("answers", value, empty=empty, **rest)
+
+
 def stat_cards(value: list[dict[str, str]] | None = None, *, empty: str = "No result yet.", **rest: Any) -> gr.HTML:
     """Result cards in a row that wraps.
 

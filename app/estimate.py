@@ -20,7 +20,8 @@ def run_seconds(spec: Spec, task: Task) -> float:
     depth = max(1, shape.depth)
     live = min(1.0, (shape.depth + 1 - first) / depth) if shape.depth or method.recipe.get("epochs") != 100 else 0.0
     tokens = shape.tokens(spec.image_size) + 1 + int(spec.options.get("prompts", 0))
-    steps = spec.epochs * live * ((1 + BACKWARD) * train + val)
+    again = live if spec.augment == "none" else 1.0  # the part of a forward pass that every step takes
+    steps = spec.epochs * ((again + BACKWARD * live) * train + live * val)
     once = (1 - live) * (train + val) + (1 + live) * test
     return forward_seconds(shape.params, tokens) * (steps + once)
 

@@ -11,7 +11,8 @@ import gradio as gr
 class Page:
     """Components that stand above the tabs or are known to all of them.
 
-    demo    the Blocks, for its `load` event
+    demo    the Blocks
+    entered State: changes when a page was opened and its visitor is known, which is what `load` is elsewhere
     result  Dropdown: key of the `Result` that Compare, Look inside, Try it and Save show
     image   State: number of the chosen test image of that result (0 .. n - 1)
     source  BrowserState: the visitor's data set, a built-in task's name or the id of an import
@@ -20,6 +21,7 @@ class Page:
     """
 
     demo: gr.Blocks
+    entered: gr.State
     result: gr.Dropdown
     image: gr.State
     source: gr.BrowserState

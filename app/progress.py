@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from app.components import COLOURS, figure, plain
+from app.estimate import in_words
 from app.jobs import Job
 from vpt_core.execute import Phase
 from vpt_core.runs import Run
@@ -18,12 +19,12 @@ HEIGHT = 340  # pixels
 DASHES = ("solid", "dash", "dot")  # more methods than colours
 
 
-def state_of(job: Job, ahead: int) -> dict[str, Any]:
-    """The value of `progress_bar` for a job with `ahead` jobs before it."""
+def state_of(job: Job, ahead: int, wait: float = 0.0) -> dict[str, Any]:
+    """The value of `progress_bar` for a job with `ahead` jobs before it, which may take `wait` seconds."""
     if job.state == "waiting":
         others = "1 other tuning is" if ahead == 1 else f"{ahead} other tunings are"
         return {
-            "text": f"In line: {others} before yours. You can look at the recorded run meanwhile.",
+            "text": f"In line: {others} before yours, for {in_words(wait)}. Look at the recorded run in Start meanwhile.",
             "done": 0,
             "total": 0,
             "tone": "",

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from app import settings
+from app import visitors
 from vpt_core.backbones import card
 from vpt_core.comparison import Comparison, compare, shared
 from vpt_core.methods import METHODS
@@ -98,11 +97,12 @@ def _seeds_in_words(seeds: list[int]) -> str:
 
 
 def all_results() -> dict[str, Result]:
-    """Every result there is, newest first, the recorded ones last: each seed's, and before them that of all seeds where there
-    are several. Of runs with equal specs only the newest counts.
+    """Every result that the visitor has, newest first, the recorded ones last: each seed's, and before them that of all seeds
+    where there are several. Of runs with equal specs only the newest counts.
     """
     groups: dict[str, dict[str, Run]] = {}
-    for run in [*list_runs(settings.RUNS), *list_runs(RECORDED)]:
+    mine = visitors.folder()
+    for run in [*(list_runs(mine) if mine else []), *list_runs(RECORDED)]:
         if run.finished:
             spec = run.spec
             same = [str(run.folder.parent == RECORDED), spec.task, spec.backbone, spec.image_size, spec.shots]
@@ -136,8 +136,3 @@ def choices(key: str | None) -> dict[str, Any]:
         "choices": [(result.title, k) for k, result in there.items()],
         "value": key if key in there else next(iter(there), None),
     }
-
-
-def data_folder() -> Path:
-    """Where imported data sets are kept."""
-    return settings.RUNS / "data"

@@ -8,10 +8,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from app.results import cached_task, data_folder
+from app import visitors
+from app.results import cached_task
 from vpt_core.errors import UserError
 from vpt_core.tasks import PAGE_LIMITS, TASKS, Task, import_task
 
+DATA = "data"
+"""The folder of imported data sets beside a visitor's runs."""
 _IMPORT = re.compile(r"import:([0-9a-f]{32})")
 
 
@@ -20,7 +23,8 @@ def place(source: str) -> str:
     if source in TASKS:
         return source
     match = _IMPORT.fullmatch(source)
-    folder = data_folder() / match[1] if match else None
+    mine = visitors.folder()
+    folder = mine / DATA / match[1] if match and mine else None
     if folder is None or not folder.is_dir():
         raise UserError("This data set is not on this computer any more. Choose one in Data, or load your zip again.")
     return str(folder)
@@ -36,8 +40,10 @@ def take_in(upload: Path, progress: Callable[[int, int], None]) -> str:
 
     Raises `UserError` with the reason of a refusal; then nothing is kept.
     """
+    data = visitors.own_folder() / DATA
+    visitors.check_room()
     task = import_task(upload, limits=PAGE_LIMITS, progress=progress)
     id = secrets.token_hex(16)
-    data_folder().mkdir(parents=True, exist_ok=True)
-    replace(task, title=upload.stem[:60]).save(data_folder() / id)
+    data.mkdir(parents=True, exist_ok=True)
+    replace(task, title=upload.stem[:60]).save(data / id)
     return f"import:{id}"

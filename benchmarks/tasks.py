@@ -3,6 +3,7 @@
     python benchmarks/tasks.py                       all built-in tasks, 5 seeds; appends to benchmarks/results/tasks.csv
     python benchmarks/tasks.py --tasks stamps --seeds 2
     python benchmarks/tasks.py --table               prints the table of what is in the file
+    python benchmarks/tasks.py --tasks DATA/flowers5 DATA/bloodcells --methods all --seeds 3 --file methods.csv
 
 A run that the file already holds is not run again. The seed draws the training images, the first weights and the order;
 the test images of a task are always the same.
@@ -25,36 +26,39 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as in app.py
 
 from vpt_core import METHODS, TASKS, Spec, tune  # noqa: E402
 
-FILE = ROOT / "benchmarks" / "results" / "tasks.csv"
+RESULTS = ROOT / "benchmarks" / "results"
 FIELDS = ("task", "method", "seed", "shots", "epochs", "correct", "total", "trained", "bytes", "seconds", "threads")
 
 
 def main() -> None:
     """Run what is asked and not yet recorded, then print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=list(TASKS))
-    parser.add_argument("--methods", nargs="+", default=["linear", "vpt-shallow", "vpt-deep"], choices=list(METHODS))
+    parser.add_argument("--tasks", nargs="+", default=list(TASKS), help="built-in ones, or folders of class folders")
+    parser.add_argument("--methods", nargs="+", default=["linear", "vpt-shallow", "vpt-deep"], choices=["all", *METHODS])
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--shots", type=int, default=8)
+    parser.add_argument("--file", default="tasks.csv", help="in benchmarks/results")
     parser.add_argument("--table", action="store_true", help="only print the table")
     args = parser.parse_args()
+    file = RESULTS / args.file
+    methods = list(METHODS) if "all" in args.methods else args.methods
     if not args.table:
-        there = {(row["task"], row["method"], int(row["seed"])) for row in recorded()}
+        there = {(row["task"], row["method"], int(row["seed"])) for row in recorded(file)}
         for seed in range(args.seeds):
             for task in args.tasks:
-                for method in args.methods:
-                    if (task, method, seed) not in there:
-                        record(Spec(task=task, method=method, seed=seed, shots=args.shots, **METHODS[method].recipe))
-    print(table(recorded()))
+                for method in methods:
+                    if (Path(task).name, method, seed) not in there:
+                        record(Spec(task=task, method=method, seed=seed, shots=args.shots, **METHODS[method].recipe), file)
+    print(table(recorded(file)))
 
 
-def record(spec: Spec) -> None:
+def record(spec: Spec, path: Path) -> None:
     """Tune, and append a line to the file."""
     with tempfile.TemporaryDirectory() as folder:
         run = tune(spec, folder)
         status, result = run.status, run.test
     values = (
-        spec.task,
+        Path(spec.task).name,
         spec.method,
         spec.seed,
         spec.shots,
@@ -66,17 +70,17 @@ def record(spec: Spec) -> None:
         status["seconds"]["total"],
         status["threads"],
     )
-    FILE.parent.mkdir(exist_ok=True)
-    fresh = not FILE.exists()
-    with FILE.open("a", newline="") as file:
+    path.parent.mkdir(exist_ok=True)
+    fresh = not path.exists()
+    with path.open("a", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerows([FIELDS] * fresh + [values])
     print(f"{spec.task} {spec.method} seed {spec.seed}: {result}", flush=True)
 
 
-def recorded() -> list[dict[str, str]]:
+def recorded(path: Path) -> list[dict[str, str]]:
     """The lines of the file."""
-    return list(csv.DictReader(FILE.open())) if FILE.exists() else []
+    return list(csv.DictReader(path.open())) if path.exists() else []
 
 
 def table(rows: list[dict[str, str]]) -> str:
@@ -88,7 +92,8 @@ def table(rows: list[dict[str, str]]) -> str:
         "| task | method | test accuracy in % (± 95 % interval of the mean) | learned numbers | file | seconds |",
         "|---|---|---|---|---|---|",
     ]
-    for task in TASKS:
+    places = {task: place for place, task in enumerate(TASKS)}
+    for task in sorted(dict.fromkeys(row["task"] for row in rows), key=lambda task: places.get(task, len(places))):
         for method in METHODS:
             if (task, method) in groups:
                 lines.append(_line(task, method, groups[task, method]))

@@ -14,10 +14,12 @@ ROOT = Path(__file__).parents[1]
 FILES = [*sorted((ROOT / "vpt_core").rglob("*.py")), *sorted((ROOT / "app").rglob("*.py")), ROOT / "app.py"]
 LIBRARY = [file for file in FILES if file.is_relative_to(ROOT / "vpt_core")]
 
-GROUND = {"errors", "table", "options", "spec", "metrics", "paired", "paths", "ledger"}
+GROUND = {"errors", "table", "options", "spec", "metrics", "paired", "paths", "ledger", "files", "shortage"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "paths": set(),
+    "files": set(),
+    "shortage": {"errors"},
     "table": {"errors"},
     "options": {"errors"},
     "metrics": {"errors"},
@@ -29,15 +31,21 @@ MAY_IMPORT: dict[str, set[str]] = {
     "methods": GROUND | {"backbones"},
     "model": GROUND | {"backbones", "methods"},
     "embed": GROUND | {"backbones", "model"},
-    "train": GROUND | {"embed", "model"},
+    "augment": set(),
+    "train": GROUND | {"augment", "embed", "model"},
     "prompt_file": GROUND | {"backbones", "embed", "methods", "model", "tasks"},
+    "mixed": GROUND | {"backbones", "methods", "model"},
+    "many": GROUND | {"backbones", "embed", "mixed", "model", "prompt_file", "tasks"},
     "model_card": GROUND | {"backbones", "methods", "prompt_file", "tasks"},
     "hub": GROUND | {"model_card", "prompt_file"},
     "runs": GROUND | {"backbones", "methods", "prompt_file", "train"},
     "standing": GROUND | {"methods", "runs"},
     "worth": GROUND | {"standing"},
     "comparison": GROUND | {"methods", "runs", "standing", "worth"},
-    "execute": GROUND | {"__init__", "backbones", "embed", "model", "prompt_file", "runs", "tasks", "train"},
+    "memory": GROUND | {"embed", "model"},
+    "checkpoint": GROUND | {"prompt_file", "train"},
+    "execute": GROUND
+    | {"__init__", "backbones", "checkpoint", "embed", "memory", "model", "prompt_file", "runs", "tasks", "train"},
     "series": GROUND | {"execute", "methods", "runs", "standing", "tasks"},
     "analysis": GROUND | {"backbones", "embed", "methods", "model"},
     "flags": GROUND | {"__init__"},

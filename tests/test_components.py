@@ -33,7 +33,7 @@ def _numbers(text: str, *shape: int) -> np.ndarray:
 def _all_components() -> dict[str, gr.HTML]:
     return {"plot": components.plot(label="Accuracy"), "attention": components.attention_viewer(),
             "bars": components.bars(), "cards": components.stat_cards(),
-            "progress": components.progress_bar(empty="Nothing yet.")}
+            "progress": components.progress_bar(empty="Nothing yet."), "answers": components.answers_table()}
 
 
 def test_figure_is_json_without_plotlys_template():
@@ -98,7 +98,7 @@ def test_attention_value_without_prompts():
     assert value["to_prompts"] == "" and value["prompts"] == [0, 0, 0]
 
 
-@pytest.mark.parametrize("name", ["plot", "attention", "bars", "cards", "progress"])
+@pytest.mark.parametrize("name", ["plot", "attention", "bars", "cards", "progress", "answers"])
 def test_component_runs_its_script_and_never_puts_a_value_into_its_template(name):
     component = _all_components()[name]
     own = [f"shared/{part}.js" for part in components.SHARED.get(name, ())] + [f"{name}.js"]

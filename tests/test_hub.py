@@ -277,7 +277,7 @@ def test_the_command_says_what_is_wrong(finished_run, tmp_path, capsys):
 @pytest.fixture
 def on_show(finished_run, monkeypatch) -> tuple[str, str]:
     """Key of a result with the finished run, and the run's name."""
-    monkeypatch.setattr(save, "find", lambda key: Result("key", (finished_run,)) if key else None)
+    monkeypatch.setattr(save, "find_seed", lambda key: Result("key", (finished_run,)) if key else None)
     return "key", finished_run.name
 
 

@@ -76,9 +76,9 @@ def test_a_job_runs_in_order_and_its_results_are_found(runs):
 
 def test_a_job_that_ends_while_it_is_looked_at_gets_one_more_look(runs, monkeypatch):
     job = Job([])
-    monkeypatch.setattr(tune.JOBS, "get", lambda id: job)
+    monkeypatch.setattr(tune.JOBS, "get", lambda id, owner: job)
     monkeypatch.setattr(tune.progress, "curves_of", lambda job: setattr(job, "state", "done"))
-    monkeypatch.setattr(tune.progress, "state_of", lambda job, ahead: job.state)
+    monkeypatch.setattr(tune.progress, "state_of", lambda job, *line: job.state)
     first, *_, timer = tune.look(job.id)
     assert first == "waiting" and timer.active
     last, *_, timer = tune.look(job.id)
@@ -89,8 +89,9 @@ def test_stop_before_and_in_the_line(runs):
     jobs = Jobs()
     first, second = jobs.submit([Spec(**{**QUICK.to_json(), "epochs": 1000})], runs), jobs.submit([QUICK], runs)
     assert jobs.ahead(second) == 1 and "before yours" in progress.state_of(second, 1)["text"]
-    second.stopping.set()
-    first.stopping.set()
+    jobs.stop(second)
+    assert second.state == "stopped" and not second.runs[0].unfinished
+    jobs.stop(first)
     assert _ended(first).state in ("stopped", "failed") and _ended(second).state == "stopped"
     assert "Stopped" in progress.state_of(first, 0)["text"] and "Stopped" in second.message
     assert jobs.get(first.id) is first and jobs.get("unknown") is None and jobs.get(None) is None
@@ -122,7 +123,7 @@ def test_a_made_up_source_is_refused(runs, source):
 def test_a_refused_upload_leaves_nothing(runs, tmp_path):
     with pytest.raises(UserError):
         sources.take_in(_zip(tmp_path / "empty.zip", {}), lambda done, total: None)
-    assert not results.data_folder().exists()
+    assert not (runs / sources.DATA).exists()
 
 
 def test_samples_show_every_class_first():
@@ -210,7 +211,7 @@ def test_a_job_of_several_seeds_has_a_card_a_method_and_settles_on_its_own(runs,
     job.state = "running"
     assert progress.state_of(job, 0)["text"].startswith("VPT-deep, seed 1 (4 of 6): ")
     job.state = "done"
-    monkeypatch.setattr(tune.JOBS, "get", lambda id: job)
+    monkeypatch.setattr(tune.JOBS, "get", lambda id, owner: job)
     assert results.find(tune.settle("", None).value).seeds == [0, 1, 2]
     job.runs = mine[2:4]
     assert results.find(tune.settle("", None).value).seeds == [1]

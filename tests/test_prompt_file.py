@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from tiny import FITTING, RANDOM, SIZE, same, weights
 from torch import Tensor
 
-from vpt_core import prompt_file
+from vpt_core import files, prompt_file
 from vpt_core.backbones import load_backbone
 from vpt_core.errors import UserError
 from vpt_core.methods import METHODS
@@ -95,13 +95,13 @@ def test_saving_is_whole_or_not_at_all(finished_run, tmp_path, monkeypatch):
     save_prompt(path, classifier.model, classifier.about)
     before = path.read_bytes()
 
-    def full_disk(tensors, part, metadata):
-        Path(part).write_bytes(b"half")
+    def full_disk(number):
         raise OSError("no space left")
 
-    monkeypatch.setattr(prompt_file, "save_file", full_disk)
+    monkeypatch.setattr(files.os, "fsync", full_disk)
     with pytest.raises(OSError):
         save_prompt(path, classifier.model, classifier.about)
+    assert list(tmp_path.iterdir()) == [path]
     assert path.read_bytes() == before and load_prompt(path).classes == ("a", "b", "c")
 
 
@@ -197,7 +197,7 @@ def nested(depth: int) -> Any:
 
 
 ABOUT = {
-    "other weights": ({"weights_hash": "0" * 64}, "tuned on other weights of test_vit.*hash 000000000000"),
+    "other weights": ({"weights_hash": "0" * 64}, "tuned on other weights, of test_vit.*hash 000000000000"),
     "unknown backbone": ({"backbone": "vit-xxl"}, "There is no backbone"),
     "a path for a backbone": ({"backbone": "../../etc/passwd"}, "There is no backbone"),
     "unknown method": ({"method": "vpt-deap"}, "There is no method 'vpt-deap'. Did you mean"),

@@ -157,7 +157,7 @@ def test_a_reader_who_leaves_is_recorded(small_spec, tmp_path):
     work = execute(run)
     next(record for record in work if isinstance(record, Epoch))
     work.close()
-    assert (run.status["state"], run.status["reason"], len(run.history)) == ("failed", "The run was broken off.", 1)
+    assert (run.status["state"], run.status["reason"], len(run.history)) == ("interrupted", "The run was broken off.", 1)
 
 
 def test_divergence_keeps_the_best_epoch_or_fails(small_spec, tmp_path):
@@ -204,7 +204,7 @@ def test_a_spec_that_cannot_be_makes_no_folder(change, words, small_spec, tmp_pa
 
 
 @pytest.mark.parametrize("state", ["waiting", "running", "done"])
-def test_a_run_whose_process_is_gone_has_failed(state, small_spec, tmp_path):
+def test_a_run_whose_process_is_gone_is_interrupted(state, small_spec, tmp_path):
     run = new_run(small_spec, tmp_path)
     here = run.status
     assert here["state"] == "waiting"
@@ -215,7 +215,7 @@ def test_a_run_whose_process_is_gone_has_failed(state, small_spec, tmp_path):
     for process, alive in cases.items():
         (run.folder / "status.json").write_text(json.dumps(here | {"state": state, "process": process}))
         lost = state != "done" and not alive
-        assert run.status["state"] == ("failed" if lost else state)
+        assert run.status["state"] == ("interrupted" if lost else state)
         assert run.status["reason"] == ("The program ended while this run was going on." if lost else "")
 
 
@@ -268,6 +268,8 @@ def test_a_task_without_test_and_validation_images(tmp_path):
 
 def test_frozen_features_are_stored_also_where_they_are_not_cached(small_spec, finished_run, tmp_path, monkeypatch):
     monkeypatch.setattr(embed, "CACHE_BYTES", 0)
+    monkeypatch.setattr(embed, "DISK_BYTES", 0)
+    monkeypatch.setattr("vpt_core.execute._UNTUNED", {})
     run = tune(small_spec, tmp_path)
     assert np.allclose(run.array("frozen"), finished_run.array("frozen"), atol=1e-5)
     assert run.status["cached_stages"] == 0

@@ -13,6 +13,7 @@ import torch
 from tiny import FITTING, history, labels_of, pictures, same, saved_task, tiny_backbone, training, weights
 
 from vpt_core import embed
+from vpt_core.augment import KINDS, augmented
 from vpt_core.backbones import Backbone
 from vpt_core.embed import Feed, drain, features_and_logits, feed
 from vpt_core.methods import METHODS
@@ -133,6 +134,7 @@ def test_cached_features_train_as_live_ones(backbone, method, options, cut, monk
     told, logits = [], []
     for limit in (embed.CACHE_BYTES, 0):
         monkeypatch.setattr(embed, "CACHE_BYTES", limit)
+        monkeypatch.setattr(embed, "DISK_BYTES", limit)
         model, labels = model_of(backbone, method, **options), labels_of(8)
         data = drain(feed(model, pictures(labels), labels))
         assert data.start == (cut if limit else 0)
@@ -156,7 +158,56 @@ def test_features_are_cached_where_it_pays_and_fits(backbone, monkeypatch):
     monkeypatch.setattr(embed, "CACHE_BYTES", needed)
     assert start("vpt-deep", layers="4") == 4
     monkeypatch.setattr(embed, "CACHE_BYTES", needed - 1)
+    assert start("vpt-deep", layers="4") == 4  # in a file
+    monkeypatch.setattr(embed, "DISK_BYTES", needed - 1)
     assert start("vpt-deep", layers="4") == 0 and start("linear") == 6
+
+
+def test_a_cache_in_a_file_holds_what_one_in_memory_holds(backbone, monkeypatch, tmp_path):
+    monkeypatch.setattr(embed.tempfile, "tempdir", str(tmp_path))
+    labels = labels_of(4)
+    kept = []
+    for limit in (embed.CACHE_BYTES, 0):
+        monkeypatch.setattr(embed, "CACHE_BYTES", limit)
+        kept.append(drain(feed(model_of(backbone, "linear"), pictures(labels), labels)))
+    assert torch.equal(kept[0].x, kept[1].x) and not kept[1].x.requires_grad
+    assert list(tmp_path.iterdir()) == []  # the file has no name
+    full = type("Usage", (), {"free": 100})
+    monkeypatch.setattr(embed.shutil, "disk_usage", lambda path: full)
+    assert drain(feed(model_of(backbone, "linear"), pictures(labels), labels)).start == 0
+
+
+def test_augmented_images_are_not_cached_and_change_with_each_step(backbone):
+    labels = labels_of(8)
+    model = model_of(backbone, "linear")
+    data = drain(feed(model, pictures(labels), labels, cache=False))
+    assert data.start == 0
+    losses = {}
+    for kind in KINDS:
+        steps = fit(model_of(backbone, "linear"), data, Feed(pictures(labels[:0]), torch.tensor([]), 0),
+                    replace(SPEC, augment=kind, lr=1e-7))
+        losses[kind] = [step.loss for step in steps if isinstance(step, Step)]
+    assert losses["none"] != pytest.approx(losses["flip"], rel=1e-3) != pytest.approx(losses["flip and shift"], rel=1e-3)
+
+
+def test_augmentation_mirrors_and_shifts_each_image_by_itself():
+    pixels = torch.arange(64 * 3 * 16 * 16, dtype=torch.float32).view(64, 3, 16, 16)
+    generator = torch.Generator().manual_seed(0)
+    assert augmented(pixels, "none", generator) is pixels
+    flipped = augmented(pixels, "flip", generator)
+    mirrored = (flipped == pixels.flip(-1)).flatten(1).all(1)
+    assert ((flipped == pixels).flatten(1).all(1) ^ mirrored).all() and 16 < mirrored.sum() < 48
+    moved = augmented(pixels, "flip and shift", generator)
+    assert moved.shape == pixels.shape
+    padded = torch.nn.functional.pad(pixels, (2, 2, 2, 2), mode="reflect")
+    places = [(y, x) for y in range(5) for x in range(5)]
+    found = set()
+    for image, from_ in zip(moved, padded, strict=True):
+        ways = (from_, from_.flip(-1))
+        hits = [(y, x) for y, x in places for way in ways if torch.equal(image, way[:, y : y + 16, x : x + 16])]
+        assert hits
+        found.add(hits[0])
+    assert len(found) > 10
 
 
 def test_a_feed_tells_how_far_it_is(backbone, monkeypatch):

@@ -9,6 +9,8 @@
     load_backbone   a frozen backbone as a list of stages
     Model           backbone + method + head, a torch module
     load_prompt     a classifier from a prompt file
+    load_prompts    many tasks on one backbone, a batch of all of them in one pass
+    Many            what load_prompts gives: add, remove, logits, answer
     push_prompt     put a prompt file on the Hugging Face hub, with a model card
     pull_prompt     fetch one from there
     TASKS, METHODS, BACKBONES   the tables of choices
@@ -24,6 +26,7 @@ __version__ = "0.1.0"
 _HOME = {
     "Spec": "spec",
     "tune": "execute",
+    "resume": "execute",
     "compare": "comparison",
     "Run": "runs",
     "list_runs": "runs",
@@ -35,6 +38,8 @@ _HOME = {
     "METHODS": "methods",
     "Model": "model",
     "load_prompt": "prompt_file",
+    "load_prompts": "many",
+    "Many": "many",
     "push_prompt": "hub",
     "pull_prompt": "hub",
     "UserError": "errors",

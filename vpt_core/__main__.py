@@ -19,7 +19,7 @@ TABLES = ("tasks", "methods", "backbones")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; the exit code is 0, or 2 when what was asked cannot be done."""
+    """Run one command; the exit code is 0, 2 when what was asked cannot be done, or 130 when Ctrl-C broke it off."""
     arguments = sys.argv[1:] if arguments is None else arguments
     args = _parser(arguments[:1] in (["tune"], ["compare"])).parse_args(arguments)
     try:
@@ -27,6 +27,9 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         print(f"vpt_core: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt as broken:
+        print(f"vpt_core: {broken or 'Broken off.'}", file=sys.stderr)
+        return 130
 
 
 def _parser(with_methods: bool) -> argparse.ArgumentParser:
@@ -52,6 +55,8 @@ def _parser(with_methods: bool) -> argparse.ArgumentParser:
         command.add_argument("--runs", default="runs", metavar="FOLDER", help="where run folders are kept (default: runs)")
         if with_methods:
             add_flags(command, left_out)
+    resuming = _add_command(subparsers, commands.resume, "go on with a run that was broken off, from its last checkpoint")
+    resuming.add_argument("folder", metavar="RUN")
     showing = _add_command(subparsers, commands.show, "what was asked of a run and what came out")
     showing.add_argument("folder", metavar="RUN")
     showing.add_argument("--json", action="store_true")
@@ -63,6 +68,9 @@ def _parser(with_methods: bool) -> argparse.ArgumentParser:
     predicting = _add_command(subparsers, commands.predict, "classify images with a run or a prompt file")
     predicting.add_argument("run_folder", metavar="RUN", help="a run's folder or a prompt file")
     predicting.add_argument("images", metavar="IMAGE", nargs="+")
+    answering = _add_command(subparsers, commands.answer, "what many tasks on one backbone say of one image, in one pass")
+    answering.add_argument("image", metavar="IMAGE")
+    answering.add_argument("run_folders", metavar="RUN", nargs="+", help="runs' folders or prompt files of one backbone")
     _add_hub_commands(subparsers)
     return parser
 

@@ -8,7 +8,7 @@ import shutil
 import signal
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
@@ -53,13 +53,26 @@ def check(args: argparse.Namespace) -> int:
 
 
 def tune(args: argparse.Namespace) -> int:
-    from vpt_core.execute import execute
     from vpt_core.runs import new_run
 
     asked, options = given(args)
     method = table("methods")[asked.get("method", Spec.method)]
-    run = new_run(Spec(**method.recipe | asked, options=options), Path(args.runs))
-    with _stop_on_ctrl_c("Stopping after this batch; the best epoch is kept.", sys.stdout) as stopped:
+    return _execute(new_run(Spec(**method.recipe | asked, options=options), Path(args.runs)))
+
+
+def resume(args: argparse.Namespace) -> int:
+    from vpt_core.runs import check_unfinished
+
+    run = _run_in(args.folder)
+    check_unfinished(run)
+    return _execute(run)
+
+
+def _execute(run: Run) -> int:
+    from vpt_core.execute import execute
+
+    broken = f"Broken off. To go on with it: python -m vpt_core resume {run.folder}"
+    with _stop_on_ctrl_c("Stopping after this batch; the best epoch is kept.", sys.stdout, broken) as stopped:
         _tell(execute(run, lambda: bool(stopped)))
     status = run.status
     if status["reason"]:
@@ -70,13 +83,13 @@ def tune(args: argparse.Namespace) -> int:
 
 
 @contextmanager
-def _stop_on_ctrl_c(text: str, out: TextIO) -> Iterator[list[int]]:
-    """A list that the first Ctrl-C fills, saying `text`; the second one breaks off."""
+def _stop_on_ctrl_c(text: str, out: TextIO, broken: str) -> Iterator[list[int]]:
+    """A list that the first Ctrl-C fills, saying `text`; the second one breaks off, saying `broken`."""
     stopped: list[int] = []
 
     def stop_once(number: int, _: Any) -> None:
         if stopped:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt(broken)
         stopped.append(number)
         print(text, file=out, flush=True)
 
@@ -111,7 +124,8 @@ def _series(args: argparse.Namespace, asked: dict[str, Any], options: dict[str, 
         raise UserError(f"Seeds is {many}; it has to be at least 1.")
     wanted = specs(args.methods or COMPARED, range(first, first + many), asked, options)
     out = sys.stderr if args.json else sys.stdout
-    with _stop_on_ctrl_c("Stopping after this batch; what finished is kept.", out) as stopped:
+    kept = "what finished is kept."
+    with _stop_on_ctrl_c(f"Stopping after this batch; {kept}", out, f"Broken off; {kept}") as stopped:
         series = carry_out(wanted, Path(args.runs), lambda: bool(stopped), partial(print, file=out, flush=True))
     return series.runs, series.failed
 
@@ -147,12 +161,29 @@ def show(args: argparse.Namespace) -> int:
 def predict(args: argparse.Namespace) -> int:
     from vpt_core.prompt_file import load_prompt
 
-    path = Path(args.run_folder)
-    classifier = load_prompt(path / "tuned.safetensors" if path.is_dir() else path)
+    classifier = load_prompt(_prompt_file(args.run_folder))
     for image, row in zip(args.images, classifier.predict(args.images), strict=True):
-        ranked = sorted(zip(classifier.classes, row, strict=True), key=lambda pair: -pair[1])[:3]
-        print(f"{image}: " + ", ".join(f"{name} {share:.1%}" for name, share in ranked))
+        print(f"{image}: {_best(classifier.classes, row)}")
     return 0
+
+
+def answer(args: argparse.Namespace) -> int:
+    from vpt_core.many import load_prompts
+
+    many = load_prompts([_prompt_file(folder) for folder in args.run_folders])
+    for name, row in many.answer(args.image).items():
+        print(f"{name} ({many.model(name).method.title}): {_best(many.classifier(name).classes, row)}")
+    return 0
+
+
+def _prompt_file(run_folder: str) -> Path:
+    path = Path(run_folder)
+    return path / "tuned.safetensors" if path.is_dir() else path
+
+
+def _best(classes: Sequence[str], shares: Iterable[float]) -> str:
+    ranked = sorted(zip(classes, shares, strict=True), key=lambda pair: -pair[1])[:3]
+    return ", ".join(f"{name} {share:.1%}" for name, share in ranked)
 
 
 def push(args: argparse.Namespace) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
@@ -14,7 +16,8 @@ from vpt_core.backbones import to_pixels
 from vpt_core.model import Model
 
 EVAL_BATCH = 64
-CACHE_BYTES = 2 * 1024**3
+CACHE_BYTES = 2 * 1024**3  # in memory; larger caches lie in a file
+DISK_BYTES = 40 * 1024**3
 Result = TypeVar("Result")
 
 
@@ -39,24 +42,39 @@ class Feed:
             yield self.batch(torch.arange(first, min(first + size, len(self))))
 
 
-def feed(model: Model, pixels: np.ndarray, labels: np.ndarray) -> Generator[int, None, Feed]:
+def feed(model: Model, pixels: np.ndarray, labels: np.ndarray, cache: bool = True) -> Generator[int, None, Feed]:
     """A `Feed` of uint8 pixels (N, S, S, 3), past the stages that training never changes where caching them pays.
 
-    It pays when at least one block is skipped and the outputs fit in `CACHE_BYTES`; the stem alone is under 1 % of the
-    work. Yields how many images are done; the feed is what it returns (`yield from`, or `drain`).
+    It pays when at least one block is skipped and there is room for the outputs: up to `CACHE_BYTES` in memory, up to
+    `DISK_BYTES` in a nameless file that is mapped into memory, if half of the free disk is enough; the stem alone is
+    under 1 % of the work. Yields how many images are done; the feed is what it returns (`yield from`, or `drain`).
     """
     live = Feed(pixels, torch.from_numpy(np.ascontiguousarray(labels)), 0)
     cut = model.method.cut
-    if cut < 2 or not len(live):
+    if cut < 2 or not len(live) or not cache:
         return live
     one = _run(model, live.batch(torch.tensor([0]))[0], 0, cut)
-    if one.numel() * one.element_size() * len(live) > CACHE_BYTES:
+    outputs = _room_for(len(live), one)
+    if outputs is None:
         return live
-    parts = []
+    done = 0
     for x, _ in live.batches():
-        parts.append(_run(model, x, 0, cut))
-        yield sum(map(len, parts))
-    return Feed(torch.cat(parts), live.labels, cut)
+        outputs[done : done + len(x)] = _run(model, x, 0, cut)
+        done += len(x)
+        yield done
+    return Feed(outputs, live.labels, cut)
+
+
+def _room_for(images: int, one: Tensor) -> Tensor | None:
+    """An empty tensor (images, ...) for outputs like `one` (1, ...): in memory, in a file, or none where there is no room."""
+    size = images * one.numel() * one.element_size()
+    shape = (images, *one.shape[1:])
+    if size <= CACHE_BYTES:
+        return torch.empty(shape, dtype=one.dtype)
+    if size > min(DISK_BYTES, shutil.disk_usage(tempfile.gettempdir()).free // 2):
+        return None
+    with tempfile.TemporaryFile() as file:  # the mapping keeps it; it is gone with the tensor
+        return torch.from_numpy(np.memmap(file, one.numpy().dtype, "w+", shape=shape))
 
 
 def features_and_logits(model: Model, data: Feed) -> Generator[int, None, tuple[Tensor, Tensor]]:

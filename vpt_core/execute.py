@@ -6,7 +6,7 @@ import json
 import platform
 import time
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -17,15 +17,19 @@ import torch
 
 from vpt_core import __version__
 from vpt_core.backbones import load_backbone
+from vpt_core.checkpoint import Checkpoints
 from vpt_core.embed import Feed, features_and_logits, feed
 from vpt_core.errors import UserError
+from vpt_core.files import PART, write_whole
+from vpt_core.memory import SHARE, available, images_at_once
 from vpt_core.metrics import score
 from vpt_core.model import Model
 from vpt_core.prompt_file import About, save_prompt
-from vpt_core.runs import Run, new_run, process_id, write_array, write_json
+from vpt_core.runs import Run, check_unfinished, new_run, process_id, write_array, write_json
+from vpt_core.shortage import shortage, shortages_in_words
 from vpt_core.spec import Spec
 from vpt_core.tasks import Task, load_task
-from vpt_core.train import Diverged, Epoch, Step, fit
+from vpt_core.train import Diverged, Epoch, State, Step, fit
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,11 @@ class Phase:
     done: int = 0
     total: int = 0
 
+
+_BALLAST = 16_384  # bytes kept free, so that on a full disk the end of a run can still be recorded
+REMEMBERED = 4
+_UNTUNED: dict[tuple[Any, ...], torch.Tensor] = {}
+"""What the untuned backbone made of the test images of the last tasks: the same for every method."""
 
 Record = Phase | Step | Epoch
 Result = TypeVar("Result")
@@ -49,30 +58,50 @@ def tune(spec: Spec, root: str | Path = "runs") -> Run:
     return run
 
 
-def execute(run: Run, stop: Callable[[], bool] = lambda: False) -> Iterator[Record]:
-    """Do what `run.spec` asks, recording everything in the run's folder; yield what happens.
+def resume(folder: str | Path) -> Run:
+    """Go on with the run in `folder` that was broken off, to the result that it would have had, and return it.
 
-    Ends with the state "done", "stopped" (by `stop`, or by divergence after a first epoch: the best epoch is kept) or
-    "failed". A `UserError` and any other exception are recorded as the reason before they are raised again.
+    Raises `UserError` when it is finished, is going on, or belongs to images or weights that have changed.
+    """
+    run = Run(Path(folder))
+    check_unfinished(run)
+    for _ in execute(run):
+        pass
+    return run
+
+
+def execute(run: Run, stop: Callable[[], bool] = lambda: False) -> Iterator[Record]:
+    """Do what `run.spec` asks, from its checkpoint on if it has one, recording everything in its folder; yield what happens.
+
+    Ends with the state "done", "stopped" (by `stop`, or by divergence after a first epoch: the best epoch is kept),
+    "interrupted" (the reader left) or "failed". A `UserError`, as which a full disk and a lack of memory come too, and any
+    other exception are recorded as the reason before they are raised again.
     """
     began = time.time()
     status: dict[str, Any] = {"state": "running", "reason": "", "process": process_id(), **_circumstances()}
-    write_json(run.folder / "status.json", status)
-    try:
-        yield from _execute(run, status, stop)
-    except BaseException as error:
-        status |= {"state": "failed", "reason": _reason(error)}
-        raise
-    finally:
-        status["seconds"]["total"] = round(time.time() - began, 3)
-        write_json(run.folder / "status.json", status)
+    ballast = run.folder / f"ballast{PART}"
+    with shortages_in_words():
+        try:
+            for left in run.folder.glob(f"*{PART}"):
+                left.unlink()
+            write_json(run.folder / "status.json", status)
+            ballast.write_bytes(bytes(_BALLAST))
+            yield from _execute(run, status, stop)
+        except BaseException as error:
+            status |= {"state": "failed" if isinstance(error, Exception) else "interrupted", "reason": _reason(error)}
+            raise
+        finally:
+            ballast.unlink(missing_ok=True)
+            status["seconds"]["total"] = round(time.time() - began + status["seconds"].pop("before", 0), 3)
+            write_json(run.folder / "status.json", status)
+        run.checkpoint.unlink(missing_ok=True)
 
 
 def _reason(error: BaseException) -> str:
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, Exception):
-        return f"{type(error).__name__}: {error}"
+        return shortage(error) or f"{type(error).__name__}: {error}"
     return "The run was broken off."  # GeneratorExit, KeyboardInterrupt
 
 
@@ -93,19 +122,34 @@ def _execute(run: Run, status: dict[str, Any], stop: Callable[[], bool]) -> Iter
         "trained": model.trained,
         "backbone_parameters": backbone.params,
         "weights_hash": backbone.weights_hash,
+        "path": model.method.path,
     }
     write_json(run.folder / "status.json", status)
     pixels = task.resized(spec.image_size)
     clock = time.perf_counter()
     model.method.prepare(pixels[splits.train])
     train = yield from _counted("Computing the frozen layers of the training images", len(splits.train), stop,
-                                feed(model, pixels[splits.train], task.labels[splits.train]))
+                                feed(model, pixels[splits.train], task.labels[splits.train], spec.augment == "none"))
     val = yield from _counted("Computing the frozen layers of the validation images", len(splits.val), stop,
                               feed(model, pixels[splits.val], task.labels[splits.val]))
     status["seconds"]["embed"] = round(time.perf_counter() - clock, 3)
     status["cached_stages"] = train.start
-    yield from _train(run, status, model, train, val, stop)
-    yield from _test(run, status, model, task, splits.test, pixels)
+    about = About(
+        backbone=spec.backbone,
+        weights_hash=backbone.weights_hash,
+        method=spec.method,
+        options=asdict(model.method.options),
+        classes=list(task.classes),
+        image_size=spec.image_size,
+        task=task.title,
+        seed=spec.seed,
+        library=__version__,
+    )
+    owner = {"images": task.fingerprint, "frozen weights": backbone.weights_hash}
+    checkpoints = Checkpoints(run.checkpoint, run.prompt_file, about, owner)
+    ended = yield from _train(run, status, model, train, val, stop, checkpoints)
+    yield from _test(run, status, model, task, splits.test, pixels, about)
+    status |= ended
 
 
 def _counted(
@@ -123,20 +167,31 @@ def _counted(
 
 
 def _train(
-    run: Run, status: dict[str, Any], model: Model, train: Feed, val: Feed, stop: Callable[[], bool]
-) -> Iterator[Record]:
-    clock = time.perf_counter()
+    run: Run, status: dict[str, Any], model: Model, train: Feed, val: Feed, stop: Callable[[], bool], checkpoints: Checkpoints
+) -> Generator[Record, None, dict[str, str]]:
+    """Train, from the checkpoint on if there is one; return the state and the reason with which the run will end."""
+    state = State(model, run.spec)
+    checkpoints.restore(state)
+    clock = time.perf_counter() - state.seconds
+    status["seconds"]["before"] = state.seconds
+    if state.epoch:
+        status["resumed_after"] = state.epoch
+    epochs = [epoch for epoch in run.history if epoch.epoch <= state.epoch]
+    at_once = images_at_once(model, train, run.spec.batch_size, int(SHARE * available()))
+    status |= {"images_at_once": at_once, "lean": getattr(model.method, "lean", False)}
+    path = run.folder / "history.jsonl"
+    write_whole(path, "".join(map(_line, epochs)).encode())
     ended = {"state": "done", "reason": ""}
-    epochs: list[Epoch] = []
-    with (run.folder / "history.jsonl").open("w") as history:
+    with path.open("a") as history:
         try:
             last = None
-            for record in fit(model, train, val, run.spec, stop):
+            for record in fit(model, train, val, run.spec, stop, state, at_once):
                 last = record
                 if isinstance(record, Epoch):
                     epochs.append(record)
-                    history.write(json.dumps(asdict(record)) + "\n")
+                    history.write(_line(record))
                     history.flush()
+                    checkpoints.keep(state)
                 yield record
             if isinstance(last, Step):
                 ended = {"state": "stopped", "reason": _kept(f"Stopped in epoch {last.epoch}.", epochs)}
@@ -144,9 +199,14 @@ def _train(
             if not epochs:
                 raise
             ended = {"state": "stopped", "reason": _kept(str(error), epochs)}
-    status["seconds"]["train"] = round(time.perf_counter() - clock, 3)
     best = next((e for e in reversed(epochs) if e.best), None)
-    status |= {"best_epoch": best.epoch if best else None, "ended": ended}
+    status["seconds"]["train"] = round(time.perf_counter() - clock, 3)
+    status["best_epoch"] = best.epoch if best else None
+    return ended
+
+
+def _line(epoch: Epoch) -> str:
+    return json.dumps(asdict(epoch)) + "\n"
 
 
 def _kept(what: str, epochs: list[Epoch]) -> str:
@@ -158,7 +218,7 @@ def _kept(what: str, epochs: list[Epoch]) -> str:
 
 
 def _test(
-    run: Run, status: dict[str, Any], model: Model, task: Task, index: np.ndarray, pixels: np.ndarray
+    run: Run, status: dict[str, Any], model: Model, task: Task, index: np.ndarray, pixels: np.ndarray, about: About
 ) -> Iterator[Record]:
     clock = time.perf_counter()
     images, labels = pixels[index], task.labels[index]
@@ -166,29 +226,22 @@ def _test(
     data = yield from _counted("Testing: frozen layers", len(index), go_on, feed(model, images, labels))
     features, logits = yield from _counted("Testing", len(index), go_on, features_and_logits(model, data))
     status["seconds"]["test"] = round(time.perf_counter() - clock, 3)
-    frozen = features
-    if model.method.cut < len(model.method.stages):
+    key = (model.backbone.name, model.backbone.weights_hash, task.fingerprint, run.spec.image_size, index.tobytes())
+    if model.method.cut == len(model.method.stages):
+        _UNTUNED[key] = features
+    elif key not in _UNTUNED:
         probe = Model(model.backbone, "linear", {}, len(task.classes))
         untuned = features_and_logits(probe, Feed(images, torch.from_numpy(labels), 0))
-        frozen, _ = yield from _counted("Embedding with the untuned backbone", len(index), go_on, untuned)
+        _UNTUNED[key], _ = yield from _counted("Embedding with the untuned backbone", len(index), go_on, untuned)
+    frozen = _UNTUNED[key]
+    for old in list(_UNTUNED)[:-REMEMBERED]:
+        _UNTUNED.pop(old, None)
     result = score(logits.argmax(1).numpy(), labels)
-    about = About(
-        backbone=run.spec.backbone,
-        weights_hash=model.backbone.weights_hash,
-        method=run.spec.method,
-        options=asdict(model.method.options),
-        classes=list(task.classes),
-        image_size=run.spec.image_size,
-        task=task.title,
-        seed=run.spec.seed,
-        library=__version__,
-        metrics={"test": asdict(result)},
-    )
     write_json(run.folder / "test.json", {"labels": labels.tolist(), "names": [task.names[i] for i in index]})
     for name, array in {"logits": logits, "features": features, "frozen": frozen}.items():
         write_array(run.folder / f"{name}.npy", array.numpy())
-    save_prompt(run.prompt_file, model, about)
-    status |= {"test": asdict(result), "file_bytes": run.prompt_file.stat().st_size, **status.pop("ended")}
+    save_prompt(run.prompt_file, model, replace(about, metrics={"test": asdict(result)}))
+    status |= {"test": asdict(result), "file_bytes": run.prompt_file.stat().st_size}
 
 
 def _circumstances() -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
+from torch import Tensor
 
 from vpt_core.backbones import Backbone, load_backbone, to_pixels
 from vpt_core.embed import EVAL_BATCH
 from vpt_core.errors import UserError
+from vpt_core.files import write_whole
 from vpt_core.metrics import softmax
 from vpt_core.model import Model
 from vpt_core.spec import Spec
@@ -66,12 +67,13 @@ class Classifier:
         return softmax(self.logits(np.stack(pixels) if pixels else np.empty((0, STORE_SIZE, STORE_SIZE, 3), np.uint8)))
 
 
-def save_prompt(path: Path, model: Model, about: About) -> None:
-    """Write what `model` learned and `about` to `path`, whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    tensors = {name: t.detach().contiguous() for name, t in model.state_dict().items()}
-    save_file(tensors, part, metadata={_KEY: json.dumps(asdict(about))})
-    os.replace(part, path)
+def save_prompt(path: Path, model: Model, about: About, learned: dict[str, Tensor] | None = None) -> None:
+    """Write what `model` learned and `about` to `path`, whole or not at all.
+
+    `learned`: a `state_dict` of an earlier moment, instead of what the model holds now.
+    """
+    tensors = {name: t.detach().contiguous() for name, t in (learned or model.state_dict()).items()}
+    write_whole(path, save(tensors, {_KEY: json.dumps(asdict(about))}))
 
 
 def load_prompt(path: str | Path, backbone: Backbone | None = None) -> Classifier:
@@ -84,8 +86,8 @@ def load_prompt(path: str | Path, backbone: Backbone | None = None) -> Classifie
     backbone = backbone or load_backbone(about.backbone)
     if backbone.weights_hash != about.weights_hash:
         raise UserError(
-            f"{path.name} was tuned on other weights of {about.backbone} (hash {about.weights_hash[:12]}, "
-            f"here {backbone.weights_hash[:12]}). Load the backbone it was tuned on."
+            f"{path.name} was tuned on other weights, of {about.backbone} (hash {about.weights_hash[:12]}); here is "
+            f"{backbone.title} (hash {backbone.weights_hash[:12]}). Load the backbone it was tuned on."
         )
     backbone.check_size(about.image_size)
     # Before the model is built: a description may not ask for more memory than the file itself takes.

@@ -8,10 +8,12 @@
     logits.npy           (N, classes) float32, of the test images
     features.npy         (N, d) float32, what the head saw of them
     frozen.npy           (N, d) float32, the same from the untuned backbone
+    checkpoint.safetensors   only until it is finished: all that training needs to go on (`vpt_core.checkpoint`)
 """
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -25,14 +27,17 @@ import numpy as np
 
 from vpt_core.backbones import Backbone, card
 from vpt_core.errors import UserError
+from vpt_core.files import write_whole
 from vpt_core.ledger import FLOAT32, FULL, Cost
 from vpt_core.methods import METHODS
 from vpt_core.metrics import Score
 from vpt_core.prompt_file import Classifier, load_prompt
+from vpt_core.shortage import shortages_in_words
 from vpt_core.spec import Spec
 from vpt_core.train import Epoch
 
 _TOKEN = secrets.token_hex(4)
+WAITING, FINISHED = ("waiting", "running"), ("done", "stopped")
 _NAME = re.compile(r"[0-9a-z][0-9a-z.-]{0,99}")
 
 
@@ -49,25 +54,31 @@ class Run:
 
     @property
     def status(self) -> dict[str, Any]:
-        """`status.json`, its `state` waiting, running, done, stopped or failed.
+        """`status.json`, its `state` waiting, running, done, stopped, interrupted or failed.
 
-        A run that says "waiting" or "running" in a process that is gone is reported as failed.
+        A run that says "waiting" or "running" in a process that is gone is reported as interrupted.
         """
         status = _read_json(self.folder / "status.json")
-        if status["state"] in ("waiting", "running") and not _alive(status["process"]):
-            status |= {"state": "failed", "reason": "The program ended while this run was going on."}
+        if status["state"] in WAITING and not _alive(status["process"]):
+            status |= {"state": "interrupted", "reason": "The program ended while this run was going on."}
         return status
 
     @property
     def history(self) -> list[Epoch]:
         path = self.folder / "history.jsonl"
-        lines = path.read_text().splitlines() if path.exists() else []
-        return [Epoch(**json.loads(line)) for line in lines]
+        lines = path.read_text().split("\n") if path.exists() else [""]
+        return [Epoch(**json.loads(line)) for line in lines[:-1]]  # what follows the last line's end is half a line
 
     @property
     def finished(self) -> bool:
         """True when there is something learned to look at."""
-        return (self.folder / "logits.npy").exists() and self.status["state"] in ("done", "stopped")
+        return (self.folder / "logits.npy").exists() and self.status["state"] in FINISHED
+
+    @property
+    def unfinished(self) -> bool:
+        """True when it was broken off and can be gone on with, from its checkpoint or from the start."""
+        state = self.status["state"]
+        return state == "interrupted" or (state == "failed" and self.checkpoint.exists())
 
     @property
     def classes(self) -> list[str]:
@@ -97,6 +108,10 @@ class Run:
     @property
     def prompt_file(self) -> Path:
         return self.folder / "tuned.safetensors"
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.folder / "checkpoint.safetensors"
 
     @property
     def cost(self) -> Cost:
@@ -136,11 +151,32 @@ def new_run(spec: Spec, root: Path) -> Run:
     """Make the folder of a run that is yet to be executed. Raises `UserError` when `spec` cannot be."""
     check_spec(spec)
     label = re.sub(r"[^a-z0-9]+", "-", f"{Path(spec.task).stem[:30]}-{spec.method}".lower()).strip("-")
-    folder = Path(root) / f"{datetime.now():%Y%m%d-%H%M%S}-{label}-{secrets.token_hex(3)}"
-    folder.mkdir(parents=True)
-    write_json(folder / "status.json", {"state": "waiting", "reason": "", "process": process_id()})
-    write_json(folder / "spec.json", spec.to_json())  # last: it is what makes a folder a run for `list_runs`
+    # To the microsecond, so that the order of names is the order of making.
+    folder = Path(root) / f"{datetime.now():%Y%m%d-%H%M%S-%f}-{label}-{secrets.token_hex(3)}"
+    with shortages_in_words():
+        folder.mkdir(parents=True)
+        write_json(folder / "status.json", {"state": "waiting", "reason": "", "process": process_id()})
+        write_json(folder / "spec.json", spec.to_json())  # last: it is what makes a folder a run for `list_runs`
     return Run(folder)
+
+
+def check_unfinished(run: Run) -> None:
+    """Raise `UserError` when there is nothing to go on with in `run`, or when it goes on already."""
+    state = run.status["state"]
+    if state in WAITING:
+        raise UserError(f"{run.name} is {state}; wait until it has ended, or stop it.")
+    if state in FINISHED:
+        raise UserError(f"{run.name} is {state}: nothing is left to do in it. Tune anew for more epochs.")
+
+
+def put_in_line(run: Run) -> None:
+    """Record of a run that was broken off that this process will go on with it."""
+    write_json(run.folder / "status.json", run.status | {"state": "waiting", "reason": "", "process": process_id()})
+
+
+def give_up(run: Run, reason: str) -> None:
+    """Record of a run that was waiting that it will not be executed."""
+    write_json(run.folder / "status.json", run.status | {"state": "failed", "reason": reason})
 
 
 def process_id() -> str:
@@ -154,8 +190,10 @@ def _alive(process: str) -> bool:
         return process == process_id()
     try:
         os.kill(number, 0)
-    except (ProcessLookupError, PermissionError):
+    except ProcessLookupError:
         return False
+    except PermissionError:  # somebody else's, so it is there
+        return True
     return True
 
 
@@ -165,14 +203,11 @@ def _read_json(path: Path) -> Any:
 
 def write_json(path: Path, data: Any) -> None:
     """Write `path` whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(data, indent=1, ensure_ascii=False), encoding="utf-8")
-    os.replace(part, path)
+    write_whole(path, json.dumps(data, indent=1, ensure_ascii=False).encode())
 
 
 def write_array(path: Path, array: np.ndarray) -> None:
     """Write `path` (.npy) whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
-        np.save(file, array, allow_pickle=False)
-    os.replace(part, path)
+    buffer = io.BytesIO()  # numpy itself does not say that a disk was full
+    np.save(buffer, array, allow_pickle=False)
+    write_whole(path, buffer.getvalue())

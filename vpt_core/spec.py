@@ -18,7 +18,7 @@ class Spec:
     """
 
     task: str = option("sprites-position", "Task", "a built-in task, a folder or zip of class folders, or an imported data set")
-    backbone: str = option("vit-s14-saliency", "Backbone", "a backbone of the list, or any timm VisionTransformer")
+    backbone: str = option("vit-s14-saliency", "Backbone", "a backbone of the list, or any timm model")
     method: str = option("vpt-deep", "Method", "how the frozen backbone is adapted")
     options: dict[str, Any] = field(default_factory=dict)
     image_size: int = option(112, "Image size", "pixels a side; images are squashed to squares", low=14, high=1024)
@@ -30,6 +30,8 @@ class Spec:
     weight_decay: float = option(1e-4, "Weight decay", "AdamW, decoupled", low=0.0, high=1.0, advanced=True)
     warmup: float = option(0.1, "Warm-up", "share of the steps in which the learning rate rises; a cosine to 0 follows",
                            low=0.0, high=0.9, advanced=True)
+    augment: str = option("none", "Augmentation", "of training images, drawn anew each step, so that nothing frozen is cached; "
+                          "flip where left and right mean the same", choices=("none", "flip", "flip and shift"), advanced=True)
     seed: int = option(0, "Seed", "draws split, first weights and order", low=0, high=2**31 - 1)
 
     def __post_init__(self) -> None:

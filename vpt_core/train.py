@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
+from vpt_core.augment import augmented
 from vpt_core.embed import Feed, drain, features_and_logits
 from vpt_core.errors import UserError
 from vpt_core.metrics import Score
@@ -47,6 +49,22 @@ class Epoch:
         return Score(self.val_correct, self.val_total).accuracy if self.val_correct is not None else None
 
 
+class State:
+    """Where training stands between two epochs: what `fit` needs besides images and spec, and moves on.
+
+    Saved when an `Epoch` is yielded and given to `fit` again, it leads to what an unbroken training leads to.
+    """
+
+    def __init__(self, model: Model, spec: Spec) -> None:
+        self.model = model
+        self.optimizer = torch.optim.AdamW(model.parameters(), lr=spec.lr, weight_decay=spec.weight_decay)
+        self.order = torch.Generator().manual_seed(spec.seed)
+        self.epoch = 0  # the last one that ended
+        self.seconds = 0.0  # of training until then
+        self.best: dict[str, Tensor] | None = None  # parameters of the best epoch
+        self.most = 0  # validation images that it got right
+
+
 class Diverged(UserError):
     """The loss, or a weight, is not a finite number any more."""
 
@@ -59,25 +77,35 @@ def learning_rate(spec: Spec, step: int, steps: int) -> float:
     return spec.lr * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
 
 
-def fit(model: Model, train: Feed, val: Feed, spec: Spec, stop: Callable[[], bool] = lambda: False) -> Iterator[Step | Epoch]:
+def fit(
+    model: Model,
+    train: Feed,
+    val: Feed,
+    spec: Spec,
+    stop: Callable[[], bool] = lambda: False,
+    state: State | None = None,
+    at_once: int | None = None,
+) -> Iterator[Step | Epoch]:
     """Train `model` in place; yield a `Step` a batch and an `Epoch` an epoch. AdamW on the cross-entropy.
 
     `stop` is asked after each batch. However it ends (all epochs, `stop`, the generator closed, divergence), the model is
     left with the best epoch's parameters; before a first epoch has ended, with the current ones.
+    With a `state` of `model` it goes on after the state's last epoch. At most `at_once` images go through the model together
+    (all of a batch by default): the step is the same, but that dropout is drawn for each part. With `spec.augment` the feed
+    `train` has to start at the pixels.
     Raises `Diverged` when the loss is not finite; an epoch that ends so is neither yielded nor kept.
     """
     steps_an_epoch = math.ceil(len(train) / spec.batch_size)
     steps = spec.epochs * steps_an_epoch
-    optimizer = torch.optim.AdamW(model.parameters(), lr=spec.lr, weight_decay=spec.weight_decay)
-    order = torch.Generator().manual_seed(spec.seed)
-    best, most, began = None, 0, time.perf_counter()
+    state = state or State(model, spec)
+    began = time.perf_counter() - state.seconds
     try:
-        for epoch in range(1, spec.epochs + 1):
+        for epoch in range(state.epoch + 1, spec.epochs + 1):
             total = 0.0
-            for k, index in enumerate(torch.randperm(len(train), generator=order).split(spec.batch_size)):
+            for k, index in enumerate(torch.randperm(len(train), generator=state.order).split(spec.batch_size)):
                 done = (epoch - 1) * steps_an_epoch + k
                 rate = learning_rate(spec, done, steps)
-                loss = _learn(model, optimizer, rate, train, index)
+                loss = _learn(state, spec, rate, train, index, at_once or len(index))
                 if not math.isfinite(loss):
                     raise _diverged(f"The loss became {loss} in epoch {epoch}, step {k + 1} of {steps_an_epoch}.", spec)
                 total += loss * len(index)
@@ -87,27 +115,31 @@ def fit(model: Model, train: Feed, val: Feed, spec: Spec, stop: Callable[[], boo
             val_loss, correct = _validate(model, val)
             if not _finite(model, val_loss):
                 raise _diverged(f"The weights grew beyond all bounds in the last step of epoch {epoch}.", spec)
-            improved = correct is None or correct >= most
+            improved = correct is None or correct >= state.most
             if improved:
-                most, best = correct or 0, {name: t.detach().clone() for name, t in model.state_dict().items()}
-            seconds = time.perf_counter() - began
-            yield Epoch(epoch, spec.epochs, total / len(train), val_loss, correct, len(val), rate, seconds, improved)
+                state.most, state.best = correct or 0, {name: t.detach().clone() for name, t in model.state_dict().items()}
+            state.epoch, state.seconds = epoch, time.perf_counter() - began
+            yield Epoch(epoch, spec.epochs, total / len(train), val_loss, correct, len(val), rate, state.seconds, improved)
     finally:
-        if best is not None:
-            model.load_state_dict(best)
+        if state.best is not None:
+            model.load_state_dict(state.best)
         model.eval()
 
 
-def _learn(model: Model, optimizer: torch.optim.Optimizer, rate: float, data: Feed, index: torch.Tensor) -> float:
-    model.train()
+def _learn(state: State, spec: Spec, rate: float, data: Feed, index: Tensor, at_once: int) -> float:
+    model, optimizer = state.model.train(), state.optimizer
     for group in optimizer.param_groups:
         group["lr"] = rate
-    x, labels = data.batch(index)
-    loss = F.cross_entropy(model(x, data.start), labels)
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()
+    total = 0.0
+    for part in index.split(at_once):
+        x, labels = data.batch(part)
+        x = augmented(x, spec.augment, state.order)
+        loss = F.cross_entropy(model(x, data.start), labels, reduction="sum") / len(index)
+        loss.backward()
+        total += loss.item()
     optimizer.step()
-    return loss.item()
+    return total
 
 
 def _finite(model: Model, val_loss: float | None) -> bool:

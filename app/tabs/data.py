@@ -12,6 +12,7 @@ from app import settings, sources
 from app.components import stat_cards
 from app.messages import shows_user_errors
 from app.page import Page
+from app.tabs import own
 from vpt_core.tasks import PAGE_LIMITS, TASKS, Task
 
 SHOWN = 24  # sample images
@@ -75,9 +76,10 @@ def build(page: Page, tab: gr.Tab) -> None:
             visible=False,
             elem_id="data-skipped",
         )
+    own.build(page, tab)
     shown = [choice, about, cards, warnings, samples, counts, skipped]
     private: dict[str, Any] = {"api_visibility": "private", "show_progress_on": [cards]}
-    page.demo.load(show, page.source, shown, **private)
+    page.entered.change(show, page.source, shown, **private)
     choice.input(lambda name: name, choice, page.source, api_visibility="private", show_progress="hidden").then(
         show, page.source, shown, **private
     )

@@ -13,6 +13,7 @@ from app.messages import shows_user_errors
 from app.models import classifier
 from app.page import Page
 from app.results import find_seed
+from app.tabs import together
 from app.verdict import labels
 from vpt_core.metrics import softmax
 from vpt_core.tasks import load_image
@@ -55,12 +56,18 @@ def build(page: Page, tab: gr.Tab) -> None:
                 "can be sure and wrong. A model knows only its own classes.",
                 elem_classes=["note"],
             )
-    shown = [answer, confidences]
+    seen = gr.State()
+    all_tasks = together.build(page, seen)
+    shown = [answer, confidences, seen]
     where: dict[str, Any] = {"api_visibility": "private", "show_progress_on": [confidences]}
     gr.on([tab.select, page.result.change], offer, page.result, samples, api_visibility="private", show_progress="hidden")
-    page.result.change(lambda: (None, None), None, shown, api_visibility="private", show_progress="hidden")
-    photo.change(answer_photo, [page.result, photo], shown, **where)
-    samples.select(answer_sample, page.result, shown, **where)
+    cleared = page.result.change(lambda: (None, None, None), None, shown, api_visibility="private", show_progress="hidden")
+    for event in (
+        cleared,
+        photo.change(answer_photo, [page.result, photo], shown, **where),
+        samples.select(answer_sample, page.result, shown, **where),
+    ):
+        event.success(**all_tasks)
 
 
 @shows_user_errors
@@ -75,17 +82,21 @@ def _sample(test: np.ndarray) -> np.ndarray:
 
 
 @shows_user_errors
-def answer_photo(key: str | None, path: str | None) -> tuple[Any, Any]:
-    """Every method's answer to an uploaded photo."""
-    return (None, None) if path is None else answers(key, load_image(Path(path)), None)
+def answer_photo(key: str | None, path: str | None) -> tuple[Any, Any, Any]:
+    """Every method's answer to an uploaded photo, and the photo."""
+    if path is None:
+        return None, None, None
+    pixels = load_image(Path(path))
+    return *answers(key, pixels, None), pixels
 
 
 @shows_user_errors
-def answer_sample(key: str | None, event: gr.SelectData) -> tuple[Any, Any]:
-    """Every method's answer to a test image, and the truth."""
+def answer_sample(key: str | None, event: gr.SelectData) -> tuple[Any, Any, Any]:
+    """Every method's answer to a test image with the truth, and the image."""
     result = find_seed(key)
     i = _sample(result.test_index)[event.index]
-    return answers(key, np.asarray(result.task.pixels[i]), result.task.classes[result.task.labels[i]])
+    pixels = np.asarray(result.task.pixels[i])
+    return *answers(key, pixels, result.task.classes[result.task.labels[i]]), pixels
 
 
 def answers(key: str | None, pixels: np.ndarray, truth: str | None) -> tuple[str, dict[str, Any]]:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import gradio as gr
 
-from app import estimate, progress, results, settings, sources
+from app import caps, estimate, progress, results, sources, visitors
 from app.components import plot, progress_bar, stat_cards
 from app.controls import control, typed
 from app.jobs import JOBS
 from app.messages import shows_user_errors
 from app.page import Page
+from app.tabs import unfinished
 from vpt_core.backbones import BACKBONES, availability, card
 from vpt_core.errors import UserError
 from vpt_core.methods import METHODS
@@ -21,8 +23,10 @@ from vpt_core.runs import check_spec
 from vpt_core.spec import Spec
 
 PLAIN = ("epochs", "shots", "seed")  # options of Spec in plain sight, in this order; the advanced ones stand in the accordion
+SPEC = options_of(Spec)
 PRESET = {"shots": 16}
 POLL = 1.0  # seconds
+FIELD = 165  # pixels: two fields stand side by side
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,7 @@ def build(page: Page, tab: gr.Tab) -> None:
                 go = gr.Button("Tune", variant="primary", elem_classes=["primary-action"], elem_id="tune-go")
                 stop = gr.Button("Stop, keep the best", elem_id="tune-stop", interactive=False)
         with gr.Column(scale=3, min_width=320):
+            broken = unfinished.build(page, tab)
             status = progress_bar(empty="Nothing is being tuned. Choose what to tune, then press Tune.", elem_id="tune-status")
             curves = plot(
                 label="Learning curves",
@@ -71,26 +76,24 @@ def build(page: Page, tab: gr.Tab) -> None:
     gr.on([tab.select, page.source.change, *changes], guess, inputs, estimated, trigger_mode="always_last", **quiet)
     form["backbone"].change(described, form["backbone"], [form["backbone"], form["image_size"]], **quiet)
     go.click(begin, inputs, page.job, **quiet).success(look, page.job, live, **quiet)
+    broken.success(look, page.job, live, **quiet)
     stop.click(halt, page.job, None, queue=False, **quiet)
     # One after the other: the tick that finds the job ended is the last one, and has to settle the result too.
-    gr.on([timer.tick, page.demo.load], look, page.job, live, **quiet).then(
+    gr.on([timer.tick, page.entered.change], look, page.job, live, **quiet).then(
         settle, [page.job, page.result], page.result, **quiet
     )
     compare.click(lambda: gr.Tabs(selected="compare"), None, page.tabs, **quiet)
 
 
 def _form() -> dict[str, gr.components.Component]:
-    """The fields in the order in which handlers receive them: backbone, image_size, methods, Spec's in plain sight, seeds,
-    the others of Spec, then `method.option`.
-    """
-    spec = options_of(Spec)
+    """The fields in the order in which handlers receive them; an option of a method is called `method.option`."""
     names = list(BACKBONES)
     form: dict[str, Any] = {
         "backbone": gr.Dropdown(
             [(_offer(n), n) for n in names], value=names[0], label="Backbone", elem_id="tune-backbone", info=_facts(names[0])
         ),
         "image_size": gr.Dropdown(
-            **_sizes(names[0]), label=spec["image_size"][0].label, info=spec["image_size"][0].help, elem_id="tune-image_size"
+            **_sizes(names[0]), label=SPEC["image_size"][0].label, info=SPEC["image_size"][0].help, elem_id="tune-image_size"
         ),
         "methods": gr.CheckboxGroup(
             [(m.title, n) for n, m in METHODS.items()],
@@ -100,27 +103,52 @@ def _form() -> dict[str, gr.components.Component]:
             elem_id="tune-methods",
         ),
     }
+    sections = _sections(form, advanced=False)
     with gr.Row():
         for name in PLAIN:
-            opt, default = spec[name]
+            opt, default = SPEC[name]
             form[name] = control(name, opt, PRESET.get(name, default), "tune", min_width=120)
         form["seeds"] = control("seeds", *options_of(Repeats)["seeds"], "tune", min_width=120)
     with gr.Accordion("Advanced", open=False, elem_id="tune-advanced"):
         with gr.Row():
-            for name, (opt, default) in spec.items():
+            for name, (opt, default) in SPEC.items():
                 if opt.advanced:
-                    form[name] = control(name, opt, default, "tune", min_width=140)
-        for method, row in METHODS.items():
-            if options_of(row.Options):
-                gr.Markdown(f"**{row.title}**: {row.about}")
-                with gr.Row():
-                    for name, (opt, default) in options_of(row.Options).items():
-                        form[f"{method}.{name}"] = control(name, opt, default, f"tune-{method}", min_width=140)
+                    more = "; left as it is, each method takes its own" if name == "lr" else ""
+                    form[name] = control(name, replace(opt, help=opt.help + more), default, "tune", min_width=FIELD)
+        sections += _sections(form, advanced=True)
+    form["methods"].change(
+        partial(_shown, [method for method, _ in sections]), form["methods"], [section for _, section in sections],
+        api_visibility="private", show_progress="hidden",
+    )  # fmt: skip
     _form_keys[:] = form
     return form
 
 
 _form_keys: list[str] = []
+
+
+def _sections(form: dict[str, Any], advanced: bool) -> list[tuple[str, gr.Column]]:
+    """For each method that has any the fields of its advanced options, or of the others; on show while it is chosen."""
+    sections = []
+    for method, row in METHODS.items():
+        mine = {name: pair for name, pair in options_of(row.Options).items() if pair[0].advanced is advanced}
+        if not mine:
+            continue
+        with gr.Column(elem_classes=_classes(method, form["methods"].value)) as section:
+            gr.Markdown(f"**{row.title}**: {row.about}" if not advanced else f"**{row.title}**")
+            with gr.Row():
+                for name, (opt, default) in mine.items():
+                    form[f"{method}.{name}"] = control(name, opt, default, f"tune-{method}", min_width=FIELD)
+        sections.append((method, section))
+    return sections
+
+
+def _classes(method: str, chosen: list[str]) -> list[str]:
+    return [] if method in chosen else ["gone"]  # by style: with visible=False the fields would not be sent
+
+
+def _shown(methods: list[str], chosen: list[str]) -> list[gr.Column]:
+    return [gr.Column(elem_classes=_classes(method, chosen)) for method in methods]
 
 
 def _offer(name: str) -> str:
@@ -153,12 +181,13 @@ def specs(source: str, *values: Any) -> list[Spec]:
     chosen = [method for method in METHODS if method in form["methods"]]
     if not chosen:
         raise UserError("No method is chosen. Choose one or more under Methods.")
-    common = {name: value for name, value in form.items() if name in options_of(Spec)}
+    common = {name: value for name, value in form.items() if name in SPEC}
     asked = []
     for method in chosen:
         row = METHODS[method]
         options = typed(row.Options, {name: form[f"{method}.{name}"] for name in options_of(row.Options)})
-        spec = Spec(**typed(Spec, common) | row.recipe, task=sources.place(source), method=method, options=options)
+        recipe = {name: value for name, value in row.recipe.items() if name == "epochs" or common[name] == SPEC[name][1]}
+        spec = Spec(**typed(Spec, common) | recipe, task=sources.place(source), method=method, options=options)
         check_spec(spec)
         asked.append(spec)
     repeats = Repeats(**typed(Repeats, {"seeds": form["seeds"]}))
@@ -172,14 +201,11 @@ def guess(source: str, *values: Any) -> str:
         task = sources.task_of(source)
         splits = task.splits(asked[0].seed, asked[0].shots)
         seconds = sum(estimate.run_seconds(spec, task) for spec in asked)
+        caps.check_caps(asked, seconds)
     except UserError as error:
         return str(error)
-    linear = METHODS["linear"]
-    more = (
-        f" The linear probe gets {linear.recipe['epochs']} epochs: on cached features they are quick."
-        if "linear" in values[2]
-        else ""
-    )
+    cached = {spec.method: spec.epochs for spec in asked if "epochs" in METHODS[spec.method].recipe}
+    more = "".join(f" {METHODS[method].title}: {epochs} epochs, quick on cached features." for method, epochs in cached.items())
     return (
         f"{task.title}: {len(splits.train)} images train, {len(splits.val)} validate, {len(splits.test)} test. "
         f"Time on this computer: {estimate.in_words(seconds)}.{more}"
@@ -189,27 +215,29 @@ def guess(source: str, *values: Any) -> str:
 @shows_user_errors
 def begin(source: str, *values: Any) -> str:
     """Put the runs of the form in line; gives the job's id."""
-    asked = specs(source, *values)
-    sources.task_of(source)
-    return JOBS.submit(asked, settings.RUNS).id
+    asked, root = specs(source, *values), visitors.own_folder()
+    task = sources.task_of(source)
+    seconds = sum(estimate.run_seconds(spec, task) for spec in asked)
+    caps.check_caps(asked, seconds)
+    return JOBS.submit(asked, root, visitors.owner(), seconds).id
 
 
 def halt(id: str) -> None:
     """Ask the visitor's job to stop after the current batch."""
-    job = JOBS.get(id)
+    job = JOBS.get(id, visitors.owner())
     if job:
-        job.stopping.set()
+        JOBS.stop(job)
 
 
 def look(id: str) -> list[Any]:
     """All that moves while a job goes on. A function of the job alone, so a reload and a second tab see the same."""
-    job = JOBS.get(id)
+    job = JOBS.get(id, visitors.owner())
     if job is None:
         return [None, None, None, gr.Button(interactive=False), gr.Button(visible=False), gr.Timer(active=False)]
     active = job.active  # asked once, and first: a job that ends meanwhile gets one more tick, which shows its end
     finished = any(run.finished for run in job.runs)
     return [
-        progress.state_of(job, JOBS.ahead(job)),
+        progress.state_of(job, JOBS.ahead(job), JOBS.wait(job)),
         progress.curves_of(job),
         progress.cards_of(job),
         gr.Button(interactive=active and not job.stopping.is_set()),
@@ -220,7 +248,7 @@ def look(id: str) -> list[Any]:
 
 def settle(id: str, shown: str | None) -> Any:
     """The results there are; when a job has ended, its own is the one on show."""
-    job = JOBS.get(id)
+    job = JOBS.get(id, visitors.owner())
     if job and job.active:
         return gr.skip()
     mine = {run.name for run in job.runs if run.finished} if job else set()

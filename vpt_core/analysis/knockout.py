@@ -18,7 +18,7 @@ from vpt_core.analysis.atlas import prompt_counts
 from vpt_core.analysis.attention import is_keyed, record
 from vpt_core.backbones import to_pixels
 from vpt_core.errors import UserError
-from vpt_core.methods.keyed import keyed_block
+from vpt_core.methods.keyed import block_beside, keys_and_values
 from vpt_core.metrics import softmax
 from vpt_core.model import Model
 
@@ -177,7 +177,8 @@ def _through(model: Model, x: Tensor, some: Sequence[Removal]) -> Tensor:
     batch = len(x)
     x = x.repeat(len(some), 1, 1)  # (v B, N, d)
     for i in range(some[0].first, model.backbone.depth + 1):
-        x = _stage(model, i, x, [one.where.get(i, ()) for one in some])
+        gone = [one.where.get(i, ()) for one in some]
+        x = _stage(model, i, x, gone if any(gone) else [()])
     return _head(model, x).unflatten(0, (len(some), batch))
 
 
@@ -185,11 +186,10 @@ def _stage(model: Model, i: int, x: Tensor, gone: Sequence[tuple[int, ...]]) -> 
     """What layer i puts out for states x (v B, N, d), of which each v-th part misses its prompts `gone`, equally many."""
     method, stage = model.method, model.method.stages[i]
     if is_keyed(model) and i in method.at:
-        rows, own = method.read_rows if i == model.backbone.depth else None, method.own(i)
-        if not gone[0]:
-            return keyed_block(stage, x, own, rows)
-        parts = zip(x.chunk(len(gone)), gone, strict=True)
-        return torch.cat([keyed_block(stage, part, own[_kept(len(own), mine)], rows) for part, mine in parts])
+        whole = keys_and_values(stage, method.own(i))  # (p, 2, H, D)
+        beside = torch.stack([whole[_kept(len(whole), mine)] for mine in gone])
+        beside = beside.repeat_interleave(len(x) // len(gone), dim=0) if len(gone) > 1 else beside
+        return block_beside(stage, x, beside, method.read_rows if i == model.backbone.depth else None)
     x = method.before(i, x)
     if not gone[0]:
         return stage(x)

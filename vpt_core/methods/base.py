@@ -48,6 +48,10 @@ class Linear(nn.Module):
     """The families of backbones (`Card.family`) that the method is defined for."""
     needs: ClassVar[str] = ""
     """What a backbone has to have, for the sentence that refuses one."""
+    divisible: ClassVar[bool] = True
+    """Whether a step is the same when its batch goes through in parts: no statistics are taken over the batch."""
+    path: str = ""
+    """How the method's definition is computed, where there is a choice; the run's record says it."""
 
     def __init__(self, backbone: Backbone, options: Options, generator: torch.Generator, size: int) -> None:
         super().__init__()

@@ -53,6 +53,7 @@ class Mlp(Linear):
     about = "Hidden layers between the frozen features and the linear head learn."
     Options = MlpOptions
     recipe = {"epochs": 100, "lr": 1e-3}
+    divisible = False  # batch norm
 
     def __init__(self, backbone: Backbone, options: MlpOptions, generator: torch.Generator, size: int) -> None:
         super().__init__(backbone, options, generator, size)

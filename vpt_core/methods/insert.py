@@ -61,7 +61,6 @@ class Adapter(Twin):
     title = "Adapter"
     about = "A small bottleneck after the feed-forward of every block learns."
     Options = AdapterOptions
-    recipe = {"lr": 1e-3}
     families = ("vit", "swin")
     needs = "transformer blocks"
 
@@ -76,8 +75,8 @@ class Adapter(Twin):
 
 @dataclass(frozen=True)
 class LoraOptions(Options):
-    rank: int = option(8, "Rank", "of the learned matrices", low=1, high=256)
-    alpha: float = option(8.0, "Alpha", "they count alpha / rank", low=0.01, high=1000.0, advanced=True)
+    rank: int = option(8, "Rank", "of the learned matrices: fewer numbers, less freedom", low=1, high=256)
+    alpha: float = option(8.0, "Alpha", "their product counts alpha / rank times", low=0.01, high=1000.0, advanced=True)
     where: str = option("qkv", "Beside", "the projections that they stand beside", choices=("qkv", "qkv+proj"), advanced=True)
 
 
@@ -88,7 +87,6 @@ class Lora(Twin):
     title = "LoRA"
     about = "Low-rank matrices beside the attention's projections learn; they can be added into the weights afterwards."
     Options = LoraOptions
-    recipe = {"lr": 1e-3}
     families = ("vit", "swin")
     needs = "attention"
 

@@ -19,29 +19,49 @@ def can_key(block: nn.Module) -> bool:
     return type(block) is Block and type(block.attn) is Attention
 
 
-def keyed_block(block: Block, x: Tensor, prompts: Tensor, rows: int | None = None) -> Tensor:
-    """What `block` puts out for tokens x (B, N, d) when prompts (p, d) stand beside them, the prompts' outputs left out.
+def keys_and_values(block: Block, prompts: Tensor) -> Tensor:
+    """All that `block` needs of prompts (p, d) whose outputs are thrown away: (p, 2, H, D), keys then values of H heads."""
+    attn = block.attn
+    weight, bias = attn.qkv.weight[attn.attn_dim :], attn.qkv.bias
+    own = F.linear(block.norm1(prompts), weight, None if bias is None else bias[attn.attn_dim :])
+    k, v = own.view(-1, 2, attn.num_heads, attn.head_dim).unbind(1)
+    return torch.stack([attn.k_norm(k), v], dim=1)
 
-    With `rows` only the first so many tokens are computed: (B, rows, d). timm.models.vision_transformer.Block is
+
+def block_beside(block: Block, x: Tensor, beside: Tensor, rows: int | None = None, mask: Tensor | None = None) -> Tensor:
+    """What `block` puts out for tokens x (B, N, d) when prompts stand beside them, the prompts' outputs left out.
+
+    `beside` is what `keys_and_values` gives of them: (B, p, 2, H, D), or (1, p, 2, H, D) for all images alike. With `rows`
+    only the first so many tokens are computed: (B, rows, d). Where `mask` (B, 1, 1, N + p) is False nothing is looked at.
+    timm.models.vision_transformer.Block is
     x + ls1(attn(norm1(x))), then x + ls2(mlp(norm2(x))); the backbone is in eval mode, so nothing drops.
     """
     x_norm = block.norm1(x)
     kept = x[:, :rows]
-    x = kept + block.ls1(_attend(block.attn, x_norm, block.norm1(prompts), kept.shape[1]))
+    x = kept + block.ls1(_attend(block.attn, x_norm, beside, kept.shape[1], mask))
     return x + block.ls2(block.mlp(block.norm2(x)))
 
 
-def _attend(attn: Attention, x: Tensor, prompts: Tensor, rows: int) -> Tensor:
-    """timm.layers.Attention of the first `rows` tokens of x (B, N, d) over all of x and over prompts (p, d)."""
-    batch, tokens = x.shape[:2]
-    q, k, v = attn.qkv(x).view(batch, tokens, 3, attn.num_heads, attn.head_dim).permute(2, 0, 3, 1, 4)  # (B, H, N, D) each
-    weight, bias = attn.qkv.weight[attn.attn_dim :], attn.qkv.bias
-    own = F.linear(prompts, weight, None if bias is None else bias[attn.attn_dim :])
-    prompt_k, prompt_v = own.view(-1, 2, attn.num_heads, attn.head_dim).permute(1, 2, 0, 3)  # (H, p, D) each
-    k = torch.cat([attn.k_norm(k), attn.k_norm(prompt_k).expand(batch, -1, -1, -1)], dim=2)
-    v = torch.cat([v, prompt_v.expand(batch, -1, -1, -1)], dim=2)
-    out = F.scaled_dot_product_attention(attn.q_norm(q[:, :, :rows]), k, v)
+def _attend(attn: Attention, x: Tensor, beside: Tensor, rows: int, mask: Tensor | None) -> Tensor:
+    """timm.layers.Attention of the first `rows` tokens of x (B, N, d) over all of x and what stands beside."""
+    batch = len(x)
+    q, (k, v) = project(attn, x, rows)
+    prompt_k, prompt_v = beside.expand(batch, -1, -1, -1, -1).permute(2, 0, 3, 1, 4)  # (B, H, p, D) each
+    k, v = torch.cat([attn.k_norm(k), prompt_k], dim=2), torch.cat([v, prompt_v], dim=2)
+    out = F.scaled_dot_product_attention(attn.q_norm(q), k, v, attn_mask=mask)
     out = attn.norm(out.transpose(1, 2).reshape(batch, rows, attn.attn_dim))
     if attn.gate is not None:
         out = out * attn.gate(x[:, :rows]).sigmoid()
     return attn.proj(out)
+
+
+def project(attn: Attention, x: Tensor, rows: int) -> tuple[Tensor, Tensor]:
+    """Queries (B, H, rows, D) of the first tokens of x (B, N, d); keys and values (2, B, H, N, D) of all."""
+    heads, dim = attn.num_heads, attn.attn_dim
+    if rows == x.shape[1]:
+        qkv = attn.qkv(x).unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4)
+        return qkv[0], qkv[1:]
+    weight, bias = attn.qkv.weight, attn.qkv.bias
+    q = F.linear(x[:, :rows], weight[:dim], None if bias is None else bias[:dim]).unflatten(-1, (heads, -1))
+    kv = F.linear(x, weight[dim:], None if bias is None else bias[dim:]).unflatten(-1, (2, heads, -1))
+    return q.transpose(1, 2), kv.permute(2, 0, 3, 1, 4)

@@ -13,15 +13,16 @@ from torch import Tensor, nn
 from vpt_core.backbones import Backbone, Card
 from vpt_core.errors import UserError
 from vpt_core.methods.base import Linear, Options
-from vpt_core.methods.keyed import can_key, keyed_block
+from vpt_core.methods.frozen import can_freeze, frozen_block
+from vpt_core.methods.keyed import block_beside, can_key, keys_and_values
 from vpt_core.methods.layers import read_layers
 from vpt_core.methods.prototypes import prototypes
 from vpt_core.methods.windows import run_windows
 from vpt_core.options import option
 
 _DROPOUT = "share of the prompts' entries zeroed in a training step"
-_READOUT = "where the features are read from: as the backbone was trained, [CLS], mean of the image tokens, mean of the prompts"
-_INIT = "uniform as in the paper, or prototypes: cluster means of the training images' own tokens, which help MAE"
+_READOUT = "default: as the backbone was trained; [CLS]; mean of the image tokens; mean of the prompts"
+_INIT = "uniform, as in the paper; prototypes: cluster means of the images' tokens"
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,8 @@ class ShallowOptions(Options):
     prompts: int = option(10, "Prompt tokens", "learned tokens a prompted layer", low=0, high=500)
     dropout: float = option(0.0, "Prompt dropout", _DROPOUT, low=0.0, high=0.9, advanced=True)
     place: str = option(
-        "prepend", "Place", "prepend: join the sequence; add: one prompt is added to each patch token, so there are as many; "
-        "pixel: learned patches of pixels join the sequence", choices=("prepend", "add", "pixel"), advanced=True,
+        "prepend", "Place", "prepend: tokens of the sequence; add: one is added to each patch token; pixel: patches of pixels",
+        choices=("prepend", "add", "pixel"), advanced=True,
     )  # fmt: skip
     readout: str = option("default", "Read-out", _READOUT, choices=("default", "cls", "mean", "prompts"), advanced=True)
     init: str = option("uniform", "First prompts", _INIT, choices=("uniform", "prototypes"), advanced=True)
@@ -56,6 +57,8 @@ class Prompted(Linear):
     recipe = {}
     families = ("vit", "swin")
     needs = "tokens (VPT-frame does not)"
+    lean = False
+    """Whether the backward written by hand keeps less and computes more (`frozen_block`)."""
 
     def __init__(
         self, backbone: Backbone, options: ShallowOptions, generator: torch.Generator, size: int, layers: tuple[int, ...]
@@ -68,7 +71,7 @@ class Prompted(Linear):
         self.shared = isinstance(options, DeepOptions) and options.shared
         self.__dict__["backbone"] = backbone  # used, not owned
         if backbone.family == "swin":
-            self.keyed = False
+            self.keyed = self.by_hand = False
             self.prompts = self._by_width()
             return
         self.prefix = backbone.num_prefix_tokens
@@ -77,7 +80,9 @@ class Prompted(Linear):
         # As keys and values alone, where no layer carries prompts on and the blocks are timm's standard ones.
         to_the_last = layers == tuple(range(layers[0], backbone.depth + 1))
         tokens_only = options.place == "prepend" and options.readout != "prompts"
-        self.keyed = to_the_last and tokens_only and all(can_key(stage) for stage in self.stages[layers[0] : -1])
+        blocks = self.stages[layers[0] : -1]
+        self.keyed = to_the_last and tokens_only and all(map(can_key, blocks))
+        self.by_hand = self.keyed and all(map(can_freeze, blocks))
 
     def _shape(self, size: int) -> tuple[int, ...]:
         options, backbone = self.options, self.backbone
@@ -129,13 +134,23 @@ class Prompted(Linear):
             return run_windows(self, x, start, stop)
         if not self.keyed:
             return super().run(x, start, stop)
-        last = len(self.stages) - 2
         for i in range(start, stop):
-            if i in self.at:
-                x = keyed_block(self.stages[i], x, self.own(i), self.read_rows if i == last else None)
-            else:
-                x = self.stages[i](x)
+            x = self._beside(i, x) if i in self.at else self.stages[i](x)
         return x
+
+    def _beside(self, i: int, x: Tensor) -> Tensor:
+        """Stage i with its prompts as keys and values; of the last block only what is read."""
+        block, rows = self.stages[i], self.read_rows if i == len(self.stages) - 2 else None
+        beside = keys_and_values(block, self.own(i))
+        if self.by_hand and torch.is_grad_enabled():
+            return frozen_block(block, x, beside, rows, self.lean)
+        return block_beside(block, x, beside[None], rows)
+
+    @property
+    def path(self) -> str:
+        if not self.keyed:
+            return "prompts as tokens" if self.backbone.family == "vit" else "prompts as tokens of the windows"
+        return "prompts as keys and values" + (", backward written by hand" if self.by_hand else "")
 
     def before(self, i: int, x: Tensor) -> Tensor:
         own, pool = i in self.at, i == len(self.stages) - 1

@@ -1,0 +1,42 @@
+"""The README's Python runs as it stands there; only the tasks are made smaller, so that it takes seconds."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from markdown_it import MarkdownIt
+from PIL import Image
+
+from vpt_core.methods import METHODS
+
+README = Path(__file__).resolve().parents[1] / "README.md"
+
+
+def _examples() -> list[str]:
+    tokens = MarkdownIt().parse(README.read_text(encoding="utf-8").split("---", 2)[2])
+    return [token.content for token in tokens if token.type == "fence" and token.info == "python"]
+
+
+def test_the_readme_has_its_four_examples():
+    tune, compare, swap, own = _examples()
+    assert "load_prompt(" in tune and "compare(" in compare and "load_prompts(" in swap and "METHODS[" in own
+
+
+def test_the_examples_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (64, 48), (200, 30, 30)).save("photo.jpg")
+    names: dict[str, object] = {}
+    try:
+        for code in _examples():
+            smaller, count = re.subn(r"shots=16", "shots=1, epochs=1, image_size=28", code)
+            smaller = smaller.replace("**METHODS[method].recipe", "").replace("resized(112)", "resized(28)")
+            assert count
+            exec(compile(smaller, str(README), "exec"), names)
+    finally:
+        METHODS.pop("shift", None)
+    said = capsys.readouterr().out
+    assert "of 270" in said and "prompting is" in said and "top left" in said
+    assert len(list((tmp_path / "runs").iterdir())) == 9
+    assert names["Shift"].__name__ == "Shift" and names["many"].names == ("Which place", "Which shape")
+
