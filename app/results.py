@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -105,7 +106,7 @@ def all_results() -> dict[str, Result]:
     for run in [*(list_runs(mine) if mine else []), *list_runs(RECORDED)]:
         if run.finished:
             spec = run.spec
-            same = [str(run.folder.parent == RECORDED), spec.task, spec.backbone, spec.image_size, spec.shots]
+            same = [str(run.folder.parent == RECORDED), Path(spec.task).name, spec.backbone, spec.image_size, spec.shots]
             for seed in (None, spec.seed):
                 key = json.dumps([*same, seed, run.status["task_fingerprint"][:12]])
                 groups.setdefault(key, {}).setdefault(f"{but_seed(spec)} {spec.seed}", run)

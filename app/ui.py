@@ -46,7 +46,7 @@ def build() -> gr.Blocks:
             for id, title, module in TABS:
                 with gr.Tab(title, id=id, elem_id=f"tab-{id}") as tab:
                     module.build(page, tab)
-        quiet = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
+        quiet = {"api_visibility": "private", "show_progress": "hidden"}
         demo.load(shows_user_errors(visitors.enter), token, [token, page.entered], **quiet)
         demo.unload(visitors.leave)
     return demo

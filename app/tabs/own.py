@@ -33,9 +33,9 @@ def build(page: Page, tab: gr.Tab) -> None:
         return
     gr.Markdown("### Your data on this server")
     sentence(rules(), css="note", elem_id=ELEMENT)
-    with gr.Row():
-        has = sentence(elem_id=f"{ELEMENT}-size")
-        button = gr.Button("Delete my data and runs now", variant="stop", elem_id=f"{ELEMENT}-delete", min_width=220)
+    has = sentence(elem_id=f"{ELEMENT}-size")
+    button = gr.Button("Delete my data and runs", variant="stop", size="sm", elem_classes=["primary-action"],
+                       elem_id=f"{ELEMENT}-delete")
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     gr.on([tab.select, page.entered.change, page.source.change], held, None, has, **quiet)
     button.click(delete, None, [page.source, page.job, has], **quiet)

@@ -2,8 +2,8 @@
 
     python tests/stress/kill_loop.py --kills 25
 
-Each time a child process tunes on where the last one was killed (kill -9, at a random moment between its start and somewhat
-after its end), checkpoints after every epoch, so that many kills hit a file that is being written. After each kill every
+Each time a child process tunes on where the last one was killed (kill -9, at a random moment within the time that a whole
+run takes), checkpoints after every epoch, so that many kills hit a file that is being written. After each kill every
 finished run has to be what it was, byte for byte, and the broken one has to be marked and its best so far usable. At the end
 all that is left is gone on with, and every run has to equal one that was never broken. Exit code 1 when anything was lost.
 """
@@ -63,7 +63,7 @@ def _loop(home: Path, kills: int, epochs: int, chance: random.Random) -> int:
     faults: list[str] = []
     before: dict[str, str] = {}
     for _ in range(kills):
-        moment = _killed(spec, home / "runs", chance.uniform(0, 1.3 * usual))
+        moment = _killed(spec, home / "runs", chance.uniform(0, usual))
         seen[moment] += 1
         faults += _faults(home / "runs", before)
     for run in list_runs(home / "runs"):
