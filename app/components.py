@@ -23,6 +23,9 @@ from app.theme import ASSETS, PLOTLY
 # One colour a class or method, in this order; each stands out from white and from the dark page by 3:1 at least.
 COLOURS: tuple[str, ...] = ("#0d9488", "#d97706", "#6366f1", "#db2777", "#65a30d", "#0284c7", "#dc2626", "#64748b")
 
+# Scripts of assets/js/shared that stand before a component's own.
+SHARED: dict[str, tuple[str, ...]] = {"plot": ("numbers", "save"), "attention": ("numbers", "maps", "save")}
+
 # The sentences of the attention viewer; a translation passes the same keys as `words`.
 ATTENTION_WORDS: dict[str, str] = {
     "layer": "Layer {layer} of {layers}",
@@ -43,10 +46,22 @@ ATTENTION_WORDS: dict[str, str] = {
     "mean of patches": "the mean of the patches",
     "itself": "itself",
     "others": "[CLS] and registers",
-    "prompts": "Attention to each prompt",
+    "prompts": "Attention to each prompt: from {query}, and from the patches",
+    "prompts_short": "Attention to each prompt",
     "prompt": "Prompt {prompt}",
     "grid": "Share that goes to the prompts, by layer and head",
     "cell": "Layer {layer}, head {head}: {share} to the prompts",
+    "view": "Shown",
+    "view_query": "Where {query} looks",
+    "view_rollout": "Where {query} comes from: rollout over the layers",
+    "view_prompt": "Where prompt {prompt} looks",
+    "both": "{share}, {received}",
+    "rollout": "Traced back from layer {layer} to the first by attention alone, {image} of {query} comes from the image, "
+               "{prompts} from the prompts, {rest} from {self}. A sketch of the flow: all but attention is left out.",
+    "prompt_row": "In layer {layer} prompt {prompt} gives {image} of its attention to the image.",
+    "prompt_idle": "In layer {layer} prompt {prompt} gives {image} of its attention to the image. What the layer computes at "
+                   "its place is thrown away, so this changes no answer: what counts is who looks at the prompt.",
+    "prompt_none": "Prompt {prompt} does not stand in layer {layer}.",
 }
 
 
@@ -54,7 +69,7 @@ def plot(value: dict[str, Any] | None = None, *, label: str, empty: str = "Nothi
          **rest: Any) -> gr.HTML:
     """A chart drawn by plotly.js in the browser. Value: what `figure` gives, or None for the sentence `empty`.
 
-    `label` is read to those who cannot see the picture and names its PNG; `height` is in pixels, unless the layout has
+    `label` is read to those who cannot see the picture and names its PNG and CSV; `height` is in pixels, unless the layout has
     one. A click on a point triggers `select` with `evt._data` =
     {"curve", "index", "customdata", "x", "y"} (`index` is [row, column] in a heat map). `rest` goes to `gr.HTML`.
     """
@@ -140,7 +155,8 @@ def texts(component: gr.HTML, **new: Any) -> gr.HTML:
 
 def component(name: str, value: Any, *, elem_classes: Sequence[str] = (), **rest: Any) -> gr.HTML:
     """The template is empty for good: assets/js/<name>.js builds the elements once, so Gradio never replaces them."""
-    script = (ASSETS / "js" / f"{name}.js").read_text(encoding="utf-8")
+    files = [*(f"shared/{part}.js" for part in SHARED.get(name, ())), f"{name}.js"]
+    script = "\n".join((ASSETS / "js" / file).read_text(encoding="utf-8") for file in files)
     return gr.HTML(value, html_template="<div></div>", js_on_load=script, apply_default_css=False,
                    elem_classes=["vpt", f"vpt-is-{name}", *elem_classes], **rest)
 
@@ -149,7 +165,7 @@ def data_uri(pixels: np.ndarray, quality: int = 85) -> str:
     """A WebP picture of uint8 pixels (H, W, 3) that fits into a value."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "WEBP", quality=quality)
-    return f"data:image/webp;base64,{_base64(buffer.getvalue())}"
+    return f"data:image/webp;base64,{base64_text(buffer.getvalue())}"
 
 
 def sprite(pixels: np.ndarray, size: int = 64) -> dict[str, Any]:
@@ -178,15 +194,15 @@ def attention_value(image: np.ndarray, patches: np.ndarray, to_prompts: list[np.
         row[:, :shares.shape[1]] = shares
     return {
         "image": data_uri(image), "grid": [rows, columns], "layers": layers, "heads": heads, "prompts": prompts,
-        "patches": _halves(patches), "to_prompts": _halves(padded), "to_self": _halves(to_self),
+        "patches": half_text(patches), "to_prompts": half_text(padded), "to_self": half_text(to_self),
         "query": query, "title": title,
     }
 
 
-def _halves(numbers: np.ndarray) -> str:
+def half_text(numbers: np.ndarray) -> str:
     """Little-endian float16, row by row, in base64: a sixth of the same numbers in JSON."""
-    return _base64(np.ascontiguousarray(numbers, dtype="<f2").tobytes())
+    return base64_text(np.ascontiguousarray(numbers, dtype="<f2").tobytes())
 
 
-def _base64(data: bytes) -> str:
+def base64_text(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")

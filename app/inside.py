@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from app import pictures
-from app.components import attention_value
 from app.models import classifier
 from app.results import Result
 from app.verdict import labels
+from app.viewer import image_value
 from vpt_core.analysis import Attention, Maps, knn_accuracy, read_attention, umap_maps
 from vpt_core.runs import Run, write_array
 
@@ -47,7 +47,7 @@ def attention_view(result: Result, run: Run, image: int) -> dict[str, Any]:
     if not any(shares.shape[1] for shares in seen.to_prompts):
         title += ": the frozen model, without prompts"
     photo = pictures.pixels(result, image, run.spec.image_size)
-    return attention_value(photo, seen.patches, seen.to_prompts, seen.to_self, seen.query, title)
+    return image_value(photo, seen, classifier(run).model, title)
 
 
 def recorded_maps(run: Run) -> Maps | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image, ImageDraw
 
 from app.components import sprite
 from app.results import Result, cached_task
@@ -23,6 +24,52 @@ MANY = 400  # test images; beyond it the thumbs of maps are smaller, so that the
 def pixels(result: Result, image: int, side: int) -> np.ndarray:
     """One test image (side, side, 3) uint8. Raises `UserError` when the data set is gone."""
     return _resized(result, [image], side)[0]
+
+
+def test_pixels(run: Run, side: int, some: np.ndarray | None = None) -> np.ndarray:
+    """Test images of a run, all or `some`, (n, side, side, 3) uint8. Raises `UserError` when the data set is gone."""
+    task, test = _test_images(run.spec)
+    return resize(np.asarray(task.pixels[test if some is None else test[some]]), side)
+
+
+def mean_picture(run: Run, label: int | None, side: int) -> np.ndarray:
+    """The mean of a run's test images of one class, or of all (None), (side, side, 3) uint8, as `test_pixels`."""
+    some = np.flatnonzero(run.labels == label) if label is not None else None
+    return test_pixels(run, side, some).mean(axis=0).astype(np.uint8)
+
+
+def train_pixels(run: Run, most: int, side: int) -> np.ndarray:
+    """Training images of a run, evenly over the classes `most` at most, (n, side, side, 3) uint8, as `test_pixels`."""
+    task = _test_images(run.spec)[0]
+    train = task.splits(run.spec.seed, run.spec.shots).train
+    return resize(np.asarray(task.pixels[train[even(task.labels[train], most)]]), side)
+
+
+def even(labels: np.ndarray, count: int, first: int | None = None) -> np.ndarray:
+    """Numbers of `count` images, the same number of each class as far as there are, in the order of a fixed draw."""
+    order = np.random.default_rng(0).permutation(len(labels))
+    turn = np.empty(len(labels), np.int64)
+    for label in np.unique(labels):
+        mine = order[labels[order] == label]
+        turn[mine] = np.arange(len(mine))
+    order = order[np.argsort(turn[order], kind="stable")]
+    if first is not None:
+        order = np.concatenate([[first], order[order != first]])
+    return order[:count]
+
+
+def framed(image: np.ndarray, row: int, column: int, grid: tuple[int, int]) -> np.ndarray:
+    """A patch of an image (S, S, 3) uint8, enlarged, and beside it the image with the patch framed: (T, 2 T, 3)."""
+    height, width = (image.shape[0] / grid[0], image.shape[1] / grid[1])
+    box = (column * width, row * height, (column + 1) * width, (row + 1) * height)
+    whole = Image.fromarray(image)
+    crop = whole.resize((THUMB, THUMB), Image.Resampling.BICUBIC, box=box)
+    shown = whole.resize((THUMB, THUMB), Image.Resampling.LANCZOS)
+    scaled = [edge * THUMB / image.shape[0] for edge in box]
+    pen = ImageDraw.Draw(shown)
+    pen.rectangle([scaled[0] - 1, scaled[1] - 1, scaled[2], scaled[3]], outline="white", width=3)
+    pen.rectangle([scaled[0], scaled[1], scaled[2] - 1, scaled[3] - 1], outline="#db2777", width=2)
+    return np.concatenate([np.asarray(crop), np.asarray(shown)], axis=1)
 
 
 def gallery(result: Result, images: Sequence[int], caption: Callable[[int], str]) -> list[tuple[np.ndarray, str]]:

@@ -2,19 +2,22 @@
 
     python benchmarks/steps.py --quick     the core at ViT-S/16, 224 px, 50 prompts, batch 4; ends with one line of JSON
     python benchmarks/steps.py             the same at batch 16, and --model ViT-B/16; results/steps.csv
+    python benchmarks/steps.py --grid      the first row over models, pixels and prompts, batch 4; results/grid.csv
 
 One thread, process CPU time, variants interleaved, medians with the middle half of the rounds. Weights are random: time
-does not depend on them. Rows in bf16 are measured only where the machine multiplies bf16 faster than float32.
+does not depend on them. The row of peft's LoRA needs the package peft.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import csv
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -22,7 +25,7 @@ sys.path.insert(0, str(ROOT))
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import torch  # noqa: E402
-from torch import Tensor  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
 from benchmarks.side_by_side import Ratio, machine, ratio, seconds_of  # noqa: E402
@@ -73,22 +76,58 @@ def cached(model: Model, x: Tensor) -> Callable[[], None]:
     return step(model, entering, model.method.cut)
 
 
-def products(backbone: Backbone, tokens: int, batch: int, prompts: int) -> Callable[[], None]:
-    """The matrix products of a deep step alone, forward and backward, on numbers that are there already."""
-    pairs: list[tuple[Tensor, Tensor]] = []
-    last = backbone.layers[-1]
+def peft_lora(backbone: Backbone) -> nn.Module:
+    """The same timm model with peft's LoRA on qkv and a head, called as a `Model` is."""
+    from peft import LoraConfig, get_peft_model
+
+    lora = get_peft_model(copy.deepcopy(backbone.net), LoraConfig(r=8, lora_alpha=8, target_modules=["qkv"]))
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lora, self.head = lora, nn.Linear(backbone.embed_dim, CLASSES)
+
+        def forward(self, x: Tensor, start: int = 0) -> Tensor:
+            return self.head(self.lora(backbone.normalised(x)))
+
+        def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]:
+            return (p for p in super().parameters(recurse) if p.requires_grad)
+
+    return Net()
+
+
+def shapes(backbone: Backbone, tokens: int, batch: int, prompts: int) -> list[tuple[int, int, int, int]]:
+    """The matrix products of a deep step's blocks, forward and backward: n products (rows, k) x (k, columns) each."""
+    found, d = [], backbone.embed_dim
+    first, last = backbone.layers[0], backbone.layers[-1]
     for i in backbone.layers:
-        rows = 1 if i == last else tokens
         attn, mlp = backbone.stages[i].attn, backbone.stages[i].mlp
-        for n, weight in ((tokens, attn.qkv.weight), *((rows, part.weight) for part in (attn.proj, mlp.fc1, mlp.fc2))):
-            to, back = torch.randn(batch * n, weight.shape[1]), torch.randn(batch * n, weight.shape[0])
-            first_projection = i == backbone.layers[0] and weight is attn.qkv.weight
-            pairs += [(to, weight.t())] if first_projection else [(to, weight.t()), (back, weight)]
-        heads, dim = batch * attn.num_heads, attn.head_dim
-        q, keys = torch.randn(heads, rows, dim), torch.randn(heads, tokens + prompts, dim)
-        scores = torch.randn(heads, rows, tokens + prompts)
-        forward = [(q, keys.transpose(1, 2)), (scores, keys)]
-        pairs += forward + forward + [(scores.transpose(1, 2), q), (scores.transpose(1, 2), q), (q, keys.transpose(1, 2))]
+        rows = 1 if i == last else tokens
+        linears = [(batch * rows, part.in_features, part.out_features) for part in (attn.proj, mlp.fc1, mlp.fc2)]
+        linears += [(prompts, d, 2 * d)]
+        projections = [(batch * tokens, d, 3 * d)] if rows == tokens else [(batch * rows, d, d), (batch * tokens, d, 2 * d)]
+        found += [(1, m, k, n) for m, k, n in linears + projections]
+        found += [(1, m, n, k) for m, k, n in linears + projections * (i != first)]  # nothing flows on from the first layer
+        heads, dim, seen = batch * attn.num_heads, attn.head_dim, tokens + prompts
+        scores, told = (heads, rows, dim, seen), (heads, rows, seen, dim)
+        found += [scores, told, scores, told, (heads, seen, rows, dim), (heads, seen, rows, dim), scores]
+    return found
+
+
+def flops(backbone: Backbone, tokens: int, batch: int, prompts: int) -> int:
+    """Floating point operations of `shapes`, two for each multiplication."""
+    return sum(2 * n * rows * k * columns for n, rows, k, columns in shapes(backbone, tokens, batch, prompts))
+
+
+def products(backbone: Backbone, tokens: int, batch: int, prompts: int) -> Callable[[], None]:
+    """The matrix products of a deep step alone, on numbers that are there already."""
+    store: dict[tuple[int, ...], Tensor] = {}
+
+    def numbers(*shape: int) -> Tensor:
+        return store.setdefault(shape, torch.randn(shape))
+
+    pairs = [(numbers(n, m, k), numbers(n, k, c)) if n > 1 else (numbers(m, k), numbers(k, c))
+             for n, m, k, c in shapes(backbone, tokens, batch, prompts)]  # fmt: skip
 
     @torch.no_grad()
     def run() -> None:
@@ -125,7 +164,9 @@ def measure(
         "linear, live": step(linear, x),
         "linear, cached": cached(linear, x),
     }
-    rows = {row: pair for row, pair in ROWS.items() if not only or row in only}
+    if find_spec("peft"):
+        variants["peft's LoRA"] = step(peft_lora(backbone), x)
+    rows = {row: pair for row, pair in ROWS.items() if (not only or row in only) and set(pair) <= set(variants)}
     seconds = seconds_of({k: run for k, run in variants.items() if any(k in pair for pair in rows.values())}, rounds)
     return {row: ratio(seconds, *pair) for row, pair in rows.items()}
 
@@ -137,6 +178,7 @@ ROWS = {
     "deep step / forward of the bare backbone": ("deep", "backbone"),
     "deep step, 100 prompts / 1 prompt": ("deep, 100 prompts", "deep, 1 prompt"),
     "deep step / LoRA step": ("deep", "LoRA, rank 8"),
+    "deep step / peft's LoRA step, rank 8 on qkv": ("deep", "peft's LoRA"),
     "deep step / full step": ("deep", "full"),
     "shallow step / concatenated deep step": ("shallow", "deep, concatenated"),
     "last 4 of 12 layers, cached / all": ("deep, last 4, cached", "deep"),
@@ -153,9 +195,13 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="the core in under a minute")
     parser.add_argument("--model", choices=list(MODELS), default="ViT-S/16")
     parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--grid", action="store_true")
     parser.add_argument("--rounds", type=int, default=9)
     args = parser.parse_args()
     torch.set_num_threads(1)
+    if args.grid:
+        grid(args.rounds)
+        return
     batch, rounds = (2, 5) if args.quick else (args.batch, args.rounds)
     rows = measure(args.model, batch, rounds, only=QUICK if args.quick else ())
     print(f"{args.model}, 224 px, 50 prompts, batch {batch}, {rounds} rounds; {machine()}\n")
@@ -164,6 +210,21 @@ def main() -> None:
     if not args.quick:
         write(args.model, batch, rows)
     print(json.dumps({row: round(value.median, 4) for row, value in rows.items()}))
+
+
+def grid(rounds: int) -> None:
+    """Deep step against concatenation over models, pixels and prompts."""
+    row = next(iter(ROWS))
+    lines = [["model", "pixels", "prompts", "batch", "median", "low", "high", "machine"]]
+    for name in MODELS:
+        for size in (112, 224):
+            for prompts in (1, 10, 50, 200):
+                found = measure(name, 4, rounds, size, prompts, (row,))[row]
+                print(f"{name}, {size} px, {prompts} prompts: {found}", flush=True)
+                figures = [f"{value:.4f}" for value in (found.median, found.low, found.high)]
+                lines.append([name, size, prompts, 4, *figures, machine()])
+    with (RESULTS / "grid.csv").open("w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(lines)
 
 
 def write(name: str, batch: int, rows: dict[str, Ratio]) -> None:

@@ -130,8 +130,10 @@ def _looked_inside(page: Page) -> None:
     slider.focus()
     slider.press("Home")
     expect(viewer).to_contain_text("Layer 1 of 12")
+    expect(page.locator("#inspect-shares svg.main-svg").first).to_be_visible()
+    page.get_by_role("tab", name="How images moved").click()
     expect(page.locator("#inspect-map-status")).to_contain_text("Drawn by UMAP", timeout=LONG)
-    for chart in ("#inspect-before", "#inspect-after", "#inspect-shares"):
+    for chart in ("#inspect-before", "#inspect-after"):
         expect(page.locator(f"{chart} svg.main-svg").first).to_be_visible()
 
 
@@ -223,6 +225,45 @@ def test_a_bad_zip_is_answered_with_a_sentence(page: Page, tmp_path: Path) -> No
     expect(page.locator("#data-cards")).to_contain_text("Images")
     page.locator("#data-upload input[type=file]").set_input_files(bad)
     expect(page.locator(".toast-body").first).to_contain_text("zip")
+
+
+def test_looking_inside_follows_without_the_server(page: Page) -> None:
+    _open(page, "Look inside")
+    viewer = page.locator("#inspect-attention")
+    expect(viewer).to_contain_text("to the 10 prompts", timeout=LONG)
+    expect(page.locator("#inspect-map-status")).to_have_count(1)
+    page.wait_for_timeout(5000)  # what the tab loads by itself
+    calls: list[str] = []
+    page.on("request", lambda request: calls.append(request.url) if "queue/join" in request.url else None)
+    slider = viewer.locator("input[type=range]").first
+    slider.focus()
+    for _ in range(6):
+        slider.press("ArrowLeft")
+    expect(viewer).to_contain_text("Layer 6 of 12")
+    viewer.locator("button.vpt-prompt").nth(2).click()
+    expect(viewer).to_contain_text("In layer 6 prompt 3 gives")
+    viewer.locator("select.vpt-view").select_option("rollout")
+    expect(viewer).to_contain_text("Traced back from layer 6")
+    assert calls == []
+    with page.expect_download() as saved:
+        viewer.get_by_role("button", name="JSON").click()
+    assert '"to_prompts"' in saved.value.path().read_text()
+    with page.expect_download() as saved:
+        page.locator("#inspect-shares").get_by_role("button", name="CSV").click()
+    assert saved.value.path().read_text().startswith("trace,x,y,value,text\n")
+
+
+def test_knock_out_of_layers(page: Page) -> None:
+    _open(page, "Look inside")
+    expect(page.locator("#inspect-attention")).to_contain_text("to the 10 prompts", timeout=LONG)
+    page.get_by_role("tab", name="Knock-out").click()
+    page.locator("#knockout-scope").get_by_text("all prompts of a layer").click()
+    page.locator("#knockout-count").get_by_text("8", exact=True).click()
+    expect(page.locator("#knockout-guess")).to_contain_text("8 of the 270")
+    page.locator("#knockout-go").click()
+    expect(page.locator("#knockout-said")).to_contain_text("of the 12 knock-outs", timeout=LONG)
+    expect(page.locator("#knockout-chart svg.main-svg").first).to_be_visible()
+    expect(page.locator("#knockout-table")).to_contain_text("all prompts of layer")
 
 
 def test_stop_keeps_the_best(page: Page) -> None:

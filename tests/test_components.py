@@ -101,7 +101,8 @@ def test_attention_value_without_prompts():
 @pytest.mark.parametrize("name", ["plot", "attention", "bars", "cards", "progress", "answers"])
 def test_component_runs_its_script_and_never_puts_a_value_into_its_template(name):
     component = _all_components()[name]
-    assert component.js_on_load == (theme.ASSETS / "js" / f"{name}.js").read_text(encoding="utf-8")
+    own = [f"shared/{part}.js" for part in components.SHARED.get(name, ())] + [f"{name}.js"]
+    assert component.js_on_load == "\n".join((theme.ASSETS / "js" / file).read_text(encoding="utf-8") for file in own)
     assert component.html_template == "<div></div>" and component.css_template == ""
     value = {"data": [EVIL]}
     assert component.postprocess(value) is value
@@ -111,7 +112,7 @@ def test_each_script_belongs_to_a_component():
     assert {path.stem for path in SCRIPTS} == set(_all_components())
 
 
-@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [*SCRIPTS, *(theme.ASSETS / "js" / "shared").glob("*.js")], ids=lambda path: path.stem)
 def test_scripts_make_markup_only_from_constants(path):
     script = path.read_text(encoding="utf-8")
     assert all("${" not in markup for markup in re.findall(r"innerHTML = `(.*?)`", script, re.DOTALL))
@@ -122,7 +123,7 @@ def test_scripts_make_markup_only_from_constants(path):
 def test_words_of_the_viewer_are_those_its_script_asks_for():
     script = (theme.ASSETS / "js" / "attention.js").read_text(encoding="utf-8")
     asked = set(re.findall(r'words\("(\w+)"', script)) | {"shares", "shares_max", "no_prompts", "no_prompts_max"}
-    asked |= {"itself", "others", "mean of patches"}
+    asked |= {"itself", "others", "mean of patches", "prompt_row", "prompt_idle"}
     assert asked == set(components.ATTENTION_WORDS)
 
 

@@ -1,9 +1,14 @@
 """Charts: a run or a result in, the value of `app.components.plot` out."""
 
 from app.figures.accuracy import accuracy_figure
-from app.figures.attention import shares_figure
+from app.figures.attention import many_shares_figure, shares_figure
+from app.figures.knockout import knockout_figure
 from app.figures.ledger import ledger_figure
 from app.figures.maps import map_figure
+from app.figures.near import among_figure
 from app.figures.scores import classes_figure, confusion_figure
 
-__all__ = ["accuracy_figure", "classes_figure", "confusion_figure", "ledger_figure", "map_figure", "shares_figure"]
+__all__ = [
+    "accuracy_figure", "among_figure", "classes_figure", "confusion_figure", "knockout_figure", "ledger_figure",
+    "many_shares_figure", "map_figure", "shares_figure",
+]  # fmt: skip

@@ -8,12 +8,11 @@ import gradio as gr
 import numpy as np
 
 from app import inside, pictures
-from app.components import attention_viewer, plot
 from app.figures import shares_figure
 from app.messages import sentence, shows_user_errors
 from app.page import Page
 from app.results import Result, find_seed
-from app.tabs import movement
+from app.tabs import atlas, knockout, movement, near
 from app.verdict import image_line, labels, number
 from vpt_core.errors import UserError
 from vpt_core.standing import right
@@ -22,15 +21,6 @@ SHOWN = 60  # images of the strip
 FILTERS = [("All", "all"), ("Wrong ones", "wrong"), ("Methods disagree", "disagree")]
 _EMPTY = "No result yet. Tune a method in Tune."
 _PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-_VIEWER_NOTE = (
-    "Bright patches get more attention from the token that the answer is read from; the list and the grid show what the "
-    "prompts get. Attention says where information can flow from. It is no proof of why the model answers as it does."
-)
-_SHARES_NOTE = (
-    "How much of the attention the prompts take, layer by layer, in this image. Much attention does not mean much influence: "
-    "the prompts' values may be small. A single image is an example; look at a few more."
-)
-_NO_SHARES = "For a method with prompts, what they get of the attention appears here."
 
 
 def build(page: Page, tab: gr.Tab) -> None:
@@ -44,23 +34,27 @@ def build(page: Page, tab: gr.Tab) -> None:
     count = sentence(css="note", elem_id="inspect-count")
     line = sentence(_EMPTY, elem_id="inspect-line")
     missing = sentence(css="warn", visible=False, elem_id="inspect-missing")
-    gr.Markdown("### Where the model looks")
-    viewer = attention_viewer(elem_id="inspect-attention")
-    sentence(_VIEWER_NOTE, css="note")
-    shares = plot(label="Attention to the prompts by layer", height=280, elem_id="inspect-shares", empty=_NO_SHARES)
-    sentence(_SHARES_NOTE, css="note")
-    maps = movement.build(page, run)
+    with gr.Tabs(elem_id="inspect-parts"):
+        with gr.Tab("Attention", id="inspect-part-attention"):
+            seen = atlas.build(page, run)
+        with gr.Tab("Knock-out", id="inspect-part-knockout") as part:
+            knockout.build(page, run, part)
+        with gr.Tab("Near patches", id="inspect-part-near") as part:
+            near.build(page, run, part)
+        with gr.Tab("How images moved", id="inspect-part-movement"):
+            maps = movement.build(page, run)
 
     thumbs = {"fn": show_strip, "inputs": [page.result, run, which, page.image], "outputs": [strip, images, count]}
-    picture = {"fn": show_image, "inputs": [page.result, run, page.image], "outputs": [line, viewer, shares, missing]}
+    picture = {"fn": show_image, "inputs": seen.drawing["inputs"], "outputs": [line, seen.viewer, seen.shares, missing]}
     gr.on([tab.select, page.result.change], offer, [page.result, run, page.image], [run, page.image, maps.only],
           trigger_mode="always_last", **_PRIVATE).success(**thumbs, **_PRIVATE).success(
-        **picture, **_PRIVATE).success(**maps.drawing, **_PRIVATE)
-    run.input(**thumbs, **_PRIVATE).success(**picture, **_PRIVATE).success(**maps.drawing, **_PRIVATE)
+        **picture, **_PRIVATE).success(**seen.drawing, **_PRIVATE).success(**maps.drawing, **_PRIVATE)
+    run.input(**thumbs, **_PRIVATE).success(**picture, **_PRIVATE).success(**seen.drawing, **_PRIVATE).success(
+        **maps.drawing, **_PRIVATE)
     which.input(**thumbs, **_PRIVATE)
     strip.select(choose, images, page.image, **_PRIVATE)
     page.image.change(follow, [*thumbs["inputs"], images], thumbs["outputs"], **_PRIVATE)
-    page.image.change(**picture, **_PRIVATE)
+    gr.on([page.image.change, seen.over.input], **picture, **_PRIVATE).success(**seen.drawing, **_PRIVATE)
 
 
 @shows_user_errors
@@ -126,8 +120,8 @@ def follow(key: str | None, name: str | None, which: str, image: int, images: li
 
 
 @shows_user_errors
-def show_image(key: str | None, name: str | None, image: int) -> list[Any]:
-    """What the runs say of the chosen image and where the chosen run looks."""
+def show_image(key: str | None, name: str | None, image: int, over: str = atlas.IMAGE) -> list[Any]:
+    """What the runs say of the chosen image and where the chosen run looks; over many images `atlas.draw` shows that."""
     result = find_seed(key)
     if result is None or name is None:
         return [_EMPTY, None, None, gr.HTML(visible=False)]
@@ -138,4 +132,5 @@ def show_image(key: str | None, name: str | None, image: int) -> list[Any]:
         viewer, seen = inside.attention_view(result, run, image), inside.attention(run, image)
     except UserError as error:
         return [said, None, None, gr.HTML(f"Where the model looks cannot be shown. {error}", visible=True)]
-    return [said, viewer, shares_figure(seen.to_prompts), gr.HTML(visible=False)]
+    shown = [viewer, shares_figure(seen.to_prompts)] if over == atlas.IMAGE else [gr.skip(), gr.skip()]
+    return [said, *shown, gr.HTML(visible=False)]

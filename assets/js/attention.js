@@ -10,6 +10,7 @@ element.innerHTML = `
         <canvas width="448" height="448" role="img"></canvas>
         <div class="vpt-scale vpt-scale-map"><span></span><i></i><span></span></div>
         <p class="vpt-readout"></p>
+        <label class="vpt-control"><span class="vpt-view-name"></span><select class="vpt-view"></select></label>
         <label class="vpt-control"><span class="vpt-layer-name"></span>
           <input class="vpt-layer" type="range" min="1" step="1"></label>
         <label class="vpt-control"><span class="vpt-head-name"></span><select class="vpt-head"></select></label>
@@ -27,67 +28,22 @@ element.innerHTML = `
   </div>`;
 const find = (selector) => element.querySelector(selector);
 const canvas = find("canvas"), pen = canvas.getContext("2d"), picture = new Image(), heat = document.createElement("canvas");
-const layerInput = find(".vpt-layer"), headInput = find(".vpt-head");
-
-// Inferno (van der Walt and Smith, CC0): lightness rises evenly, so twice as bright reads as more, also without colour.
-const STOPS = [[0, 0, 4], [27, 12, 65], [74, 12, 107], [120, 28, 109], [165, 44, 96], [207, 68, 70], [237, 105, 37],
-  [251, 154, 6], [247, 208, 60], [252, 255, 164]];
+const layerInput = find(".vpt-layer"), headInput = find(".vpt-head"), viewInput = find(".vpt-view");
+find(".vpt-attention-picture").append(saveBar("Attention", {
+  PNG: () => canvas.toBlob((blob) => saveAs("attention.png", blob)),
+  JSON: () => saveText("attention.json", "application/json", JSON.stringify(plainNumbers(data))),
+}));
 
 let data = null; // the value with its numbers unpacked
 let rows = []; // one line for each prompt
 let map = new Float32Array(0); // attention to each patch, as shown
-const chosen = { layer: 0, head: "mean" };
-
-function colour(part) {
-  const at = Math.min(1, Math.max(0, part)) * (STOPS.length - 1), i = Math.min(STOPS.length - 2, Math.floor(at));
-  return STOPS[i].map((low, c) => Math.round(low + (at - i) * (STOPS[i + 1][c] - low)));
-}
-const rgb = (part) => `rgb(${colour(part).join(",")})`;
-const RAMP = `linear-gradient(to right, ${STOPS.map((stop) => `rgb(${stop.join(",")})`).join(", ")})`;
-
-// IEEE 754 half precision, little-endian.
-function half(bits) {
-  const exponent = (bits >> 10) & 31, fraction = bits & 1023, sign = bits >> 15 ? -1 : 1;
-  return sign * (exponent ? 2 ** (exponent - 15) * (1 + fraction / 1024) : 2 ** -24 * fraction);
-}
-
-function halves(text) {
-  const view = new DataView(Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer);
-  return Float32Array.from({ length: view.byteLength / 2 }, (_, i) => half(view.getUint16(2 * i, true)));
-}
+const chosen = { layer: 0, head: "mean", view: "query" }; // view: query, rollout or the number of a prompt
 
 function words(key, values = {}) {
   return props.words[key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
 }
 
-function percent(share) {
-  const digits = share > 0 && share < 0.0095 ? 2 : share < 0.0995 ? 1 : 0;
-  return `${(100 * share).toFixed(share === 0 ? 0 : digits)} %`;
-}
-
-const sum = (numbers) => numbers.reduce((total, x) => total + x, 0);
-
-// `numbers` is (layers, heads, width): the row of one head, or the heads' mean or maximum, (width,).
-function over(numbers, width, layer, head) {
-  const rowOf = (h) => numbers.subarray((layer * data.heads + h) * width, (layer * data.heads + h + 1) * width);
-  if (typeof head === "number") return rowOf(head);
-  const result = new Float32Array(width);
-  for (let h = 0; h < data.heads; h++) {
-    rowOf(h).forEach((x, i) => { result[i] = head === "max" ? Math.max(result[i], x) : result[i] + x / data.heads; });
-  }
-  return result;
-}
-
-const toPrompts = (layer, head) => sum(over(data.toPrompts, data.most, layer, head));
-
-function unpack(value) {
-  const [height, width] = value.grid;
-  const fresh = { ...value, height, width, most: Math.max(0, ...value.prompts),
-    patches: halves(value.patches), toPrompts: halves(value.to_prompts), toSelf: halves(value.to_self) };
-  const same = data && data.layers === fresh.layers && data.heads === fresh.heads;
-  if (!same) Object.assign(chosen, { layer: fresh.layers - 1, head: "mean" });
-  return fresh;
-}
+const toPrompts = (layer, head) => sum(over(data, data.toPrompts, data.most, layer, head));
 
 // ---- the picture
 
@@ -123,8 +79,19 @@ function read(event) {
 
 // ---- the shares
 
-// With "max" the shares are those of the head that looks most at the prompts, or they would not sum to one.
 function sentence() {
+  const { layer, view } = chosen;
+  if (view === "query") return shares();
+  if (view !== "rollout" && view >= data.prompts[layer]) return words("prompt_none", { layer: layer + 1, prompt: view + 1 });
+  const image = percent(sum(map)), query = data.query;
+  if (view !== "rollout")
+    return words(data.idle[layer] ? "prompt_idle" : "prompt_row", { layer: layer + 1, prompt: view + 1, image });
+  return words("rollout", { layer: layer + 1, image, query, prompts: percent(data.rolled[2 * layer]),
+    rest: percent(data.rolled[2 * layer + 1]), self: words(query === "[CLS]" ? "itself" : "others") });
+}
+
+// With "max" the shares are those of the head that looks most at the prompts, or they would not sum to one.
+function shares() {
   const { layer, head } = chosen, count = data.prompts[layer];
   const heads = Array.from({ length: data.heads }, (_, h) => toPrompts(layer, h));
   const one = head === "max" ? heads.indexOf(Math.max(...heads)) : head;
@@ -132,31 +99,40 @@ function sentence() {
   const key = (count ? "shares" : "no_prompts") + (head === "max" ? "_max" : "");
   return words(key, {
     layer: layer + 1, query, count, head: one + 1, prompts: percent(toPrompts(layer, one)),
-    image: percent(sum(over(data.patches, map.length, layer, one))), rest: percent(over(data.toSelf, 1, layer, one)[0]),
+    image: percent(sum(over(data, data.patches, map.length, layer, one))), rest: percent(over(data, data.toSelf, 1, layer, one)[0]),
     self: words(data.query === "[CLS]" ? "itself" : "others"),
   });
 }
 
 function buildPrompts() {
   rows = Array.from({ length: data.most }, (_, i) => {
-    const row = document.createElement("div");
+    const row = document.createElement("button");
+    row.type = "button";
     row.className = "vpt-prompt";
-    row.innerHTML = `<span></span><div class="vpt-track"><div class="vpt-fill vpt-tone-0"></div></div>
-      <span class="vpt-number"></span>`;
+    row.innerHTML = `<span></span><span class="vpt-tracks"><i class="vpt-track"><i class="vpt-fill vpt-tone-0"></i></i>
+      <i class="vpt-track"><i class="vpt-fill vpt-tone-1"></i></i></span><span class="vpt-number"></span>`;
     row.firstChild.textContent = words("prompt", { prompt: i + 1 });
+    row.disabled = !data.rows.length;
+    row.addEventListener("click", () => choose({ view: chosen.view === i ? "query" : i }));
     return row;
   });
   find(".vpt-prompt-list").replaceChildren(...rows);
 }
 
 function fillPrompts() {
-  const shares = over(data.toPrompts, data.most, chosen.layer, chosen.head), count = data.prompts[chosen.layer];
-  const top = Math.max(...shares) || 1;
+  const shares = over(data, data.toPrompts, data.most, chosen.layer, chosen.head), count = data.prompts[chosen.layer];
+  const received = data.received.length ? over(data, data.received, data.most, chosen.layer, chosen.head) : [];
+  const top = Math.max(...shares, ...received) || 1;
   find(".vpt-prompts").hidden = count === 0;
   rows.forEach((row, i) => {
     row.hidden = i >= count;
-    row.querySelector(".vpt-fill").style.width = `${100 * shares[i] / top}%`;
-    row.lastElementChild.textContent = percent(shares[i]);
+    const [one, two] = row.querySelectorAll(".vpt-fill");
+    const both = { share: percent(shares[i]), received: percent(received[i] ?? 0) };
+    one.style.width = `${100 * shares[i] / top}%`;
+    two.style.width = `${100 * (received[i] ?? 0) / top}%`;
+    two.parentElement.hidden = !received.length;
+    row.lastElementChild.textContent = received.length ? words("both", both) : both.share;
+    row.setAttribute("aria-pressed", chosen.view === i);
   });
 }
 
@@ -191,7 +167,7 @@ function cell(share, part, layer, head) {
   made.title = words("cell", { layer: layer + 1, head: head + 1, share: percent(share) });
   made.setAttribute("aria-label", made.title);
   Object.assign(made.dataset, { layer, head });
-  made.addEventListener("click", () => choose(layer, head));
+  made.addEventListener("click", () => choose({ layer, head }));
   return made;
 }
 
@@ -213,20 +189,22 @@ function walk(event) {
   const clamp = (x, count) => Math.min(count - 1, Math.max(0, x));
   const layer = clamp(Number(event.target.dataset.layer) + step[0], data.layers);
   const head = clamp(Number(event.target.dataset.head) + step[1], data.heads);
-  choose(layer, head);
+  choose({ layer, head });
   find(`.vpt-grid button[data-layer="${layer}"][data-head="${head}"]`).focus();
 }
 
 // ---- together
 
-function choose(layer, head) {
-  Object.assign(chosen, { layer, head });
+function choose(change) {
+  Object.assign(chosen, change);
   redraw();
 }
 
 function redraw() {
   const { layer, head } = chosen;
-  map = over(data.patches, data.width * data.height, layer, head);
+  map = mapOf(data, chosen);
+  viewInput.value = chosen.view;
+  headInput.disabled = chosen.view === "rollout";
   layerInput.value = layer + 1;
   headInput.value = head;
   find(".vpt-layer-name").textContent = words("layer", { layer: layer + 1, layers: data.layers });
@@ -241,10 +219,15 @@ function redraw() {
 
 function labels() {
   const texts = { ".vpt-title": data.title, ".vpt-head-name": words("head"), ".vpt-opacity-name": words("opacity"),
-    ".vpt-smooth-name": words("smooth"), ".vpt-prompts h4": words("prompts"), ".vpt-heads h4": words("grid") };
+    ".vpt-smooth-name": words("smooth"), ".vpt-heads h4": words("grid"), ".vpt-view-name": words("view"),
+    ".vpt-prompts h4": data.received.length ? words("prompts", { query: data.query }) : words("prompts_short") };
   Object.entries(texts).forEach(([selector, text]) => { find(selector).textContent = text; });
   const heads = Array.from({ length: data.heads }, (_, h) => new Option(words("one", { head: h + 1 }), h));
   headInput.replaceChildren(new Option(words("mean"), "mean"), new Option(words("max"), "max"), ...heads);
+  const named = { query: words("view_query", { query: data.query }), rollout: words("view_rollout", { query: data.query }) };
+  viewInput.replaceChildren(...views(data).map(
+    (view) => new Option(named[view] ?? words("view_prompt", { prompt: view + 1 }), view)));
+  viewInput.parentElement.hidden = viewInput.length < 2;
   layerInput.max = data.layers;
 }
 
@@ -254,7 +237,11 @@ function load() {
   find(".vpt-empty").hidden = filled;
   find(".vpt-attention-body").hidden = !filled;
   if (!filled) return;
+  const before = data;
   data = unpack(props.value);
+  const same = before && before.layers === data.layers && before.heads === data.heads;
+  if (!same) Object.assign(chosen, { layer: data.layers - 1, head: "mean" });
+  if (!views(data).includes(chosen.view)) chosen.view = "query";
   labels();
   buildPrompts();
   buildGrid();
@@ -263,10 +250,14 @@ function load() {
 }
 
 picture.addEventListener("load", paint);
-layerInput.addEventListener("input", () => choose(Number(layerInput.value) - 1, chosen.head));
+layerInput.addEventListener("input", () => choose({ layer: Number(layerInput.value) - 1 }));
 headInput.addEventListener("change", () => {
   const { value } = headInput;
-  choose(chosen.layer, value === "mean" || value === "max" ? value : Number(value));
+  choose({ head: value === "mean" || value === "max" ? value : Number(value) });
+});
+viewInput.addEventListener("change", () => {
+  const { value } = viewInput;
+  choose({ view: value === "query" || value === "rollout" ? value : Number(value) });
 });
 find(".vpt-opacity").addEventListener("input", paint);
 find(".vpt-smooth").addEventListener("change", paint);

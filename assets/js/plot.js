@@ -9,21 +9,45 @@ element.innerHTML = `
     <div class="vpt-ring" hidden></div>
     <div class="vpt-thumb-card" hidden><div class="vpt-thumb"></div><p></p></div>
   </div>`;
+element.append(saveBar(props.label, { PNG: savePicture, CSV: () => saveText(`${props.label}.csv`, "text/csv", csv(table())) }));
 const find = (selector) => element.querySelector(selector);
 const frame = find(".vpt-plot"), chart = find(".vpt-chart"), empty = find(".vpt-empty");
 const ring = find(".vpt-ring"), card = find(".vpt-thumb-card"), thumb = find(".vpt-thumb");
 const NARROW = 480, CARD = 96;
 const coarse = window.matchMedia("(pointer: coarse)").matches;
 
-const camera = {
-  name: "png", title: "PNG", icon: Plotly.Icons.camera,
-  // The page's ground goes into the picture: text of the dark page would vanish on white paper.
-  click: () => Plotly.downloadImage(
-    { data: chart.data, layout: { ...chart.layout, paper_bgcolor: css("--block-background-fill") } },
-    { format: "png", filename: props.label, scale: 2, width: chart.clientWidth, height: chart.clientHeight }),
-};
 // The same object at each draw, or plotly would build the chart anew.
-const config = { displaylogo: false, displayModeBar: "hover", modeBarButtons: [[camera]] };
+const config = { displayModeBar: false };
+
+// The page's ground goes into the picture: text of the dark page would vanish on white paper.
+function savePicture() {
+  Plotly.downloadImage(
+    { data: chart.data, layout: { ...chart.layout, paper_bgcolor: css("--block-background-fill") } },
+    { format: "png", filename: props.label, scale: 2, width: chart.clientWidth, height: chart.clientHeight });
+}
+
+// One line for each point; a heat map has one for each cell.
+function table() {
+  const lines = [["trace", "x", "y", "value", "text"]];
+  props.value.data.forEach((trace, t) => {
+    const [x, y, z, text] = [trace.x, trace.y, trace.z, trace.hovertext ?? trace.text].map(numbers);
+    const name = letters(trace.name ?? t + 1);
+    if (z) return z.forEach((row, i) => numbers(row).forEach((cell, j) =>
+      lines.push([name, x?.[j] ?? j, y?.[i] ?? i, cell, letters(text?.[i]?.[j] ?? "")])));
+    (x ?? y ?? []).forEach((_, i) => lines.push([name, x?.[i] ?? i, y?.[i] ?? "", "", letters(text?.[i] ?? "")]));
+  });
+  return lines;
+}
+
+// Plotly's own packing of arrays: {dtype, bdata} and for two dimensions a shape "rows, columns".
+function numbers(list) {
+  if (!list?.bdata) return list;
+  const kinds = { f8: Float64Array, f4: Float32Array, i4: Int32Array, u4: Uint32Array, i2: Int16Array, u2: Uint16Array,
+    i1: Int8Array, u1: Uint8Array };
+  const flat = Array.from(new kinds[list.dtype](bytes(list.bdata).buffer));
+  const columns = Number(String(list.shape ?? "").split(",")[1]);
+  return columns ? Array.from({ length: flat.length / columns }, (_, i) => flat.slice(i * columns, (i + 1) * columns)) : flat;
+}
 
 function css(name) {
   return getComputedStyle(element).getPropertyValue(name).trim();
@@ -70,7 +94,7 @@ function draw() {
   empty.textContent = props.empty;
   empty.hidden = filled;
   frame.style.minHeight = `${props.height}px`;
-  chart.hidden = !filled;
+  chart.hidden = element.querySelector(".vpt-save").hidden = !filled;
   hideCard();
   if (!filled || !chart.clientWidth) return; // no width in a hidden tab: the observer calls again
   const first = !chart.on;

@@ -1,0 +1,88 @@
+"""What looking into many images of a run needs: the atlas, knock-outs and near patches, with progress, and kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from pathlib import Path
+
+import numpy as np
+
+from app import pictures
+from app.models import classifier
+from app.warmup import forward_seconds
+from vpt_core.analysis import Atlas, Knockout, Near, find_near, knock_out, read_atlas, removals
+from vpt_core.analysis.atlas import prompt_counts
+from vpt_core.runs import Run
+
+KEPT = 8  # runs whose atlas and near patches stay in memory
+MOST_TRAIN = 200  # training images whose patches are looked through
+NEAREST = 12
+_atlases: dict[Path, dict[int | None, Atlas]] = {}
+_near: dict[Path, tuple[Near, np.ndarray]] = {}
+
+
+def atlas(run: Run) -> Generator[tuple[int, int], None, dict[int | None, Atlas]]:
+    """Attention over the test images of a run, by class and of all (None), read now unless it was before.
+
+    Yields how many images are done, of how many. Raises `UserError` when data set, prompt file or backbone are not there.
+    """
+    if run.folder not in _atlases:
+        pixels = pictures.test_pixels(run, run.spec.image_size)
+        found = yield from _counted(read_atlas(classifier(run).model, pixels, run.labels), len(pixels))
+        _keep(_atlases, run.folder, found)
+    return _atlases[run.folder]
+
+
+def near(run: Run) -> Generator[tuple[int, int], None, tuple[Near, np.ndarray]]:
+    """What the prompts of a run are near to among its training images, and these images (N, S, S, 3); as `atlas`."""
+    if run.folder not in _near:
+        pixels = pictures.train_pixels(run, MOST_TRAIN, run.spec.image_size)
+        found = yield from _counted(find_near(classifier(run).model, pixels, NEAREST), len(pixels))
+        _keep(_near, run.folder, (found, pixels))
+    return _near[run.folder]
+
+
+def known_near(run: Run) -> tuple[Near, np.ndarray] | None:
+    """What `near` found before; None when it was not asked."""
+    return _near.get(run.folder)
+
+
+def _counted(work: Generator[int, None, object], total: int) -> Generator[tuple[int, int], None, object]:
+    while True:
+        try:
+            yield next(work), total
+        except StopIteration as end:
+            return end.value
+
+
+def _keep(kept: dict, folder: Path, found: object) -> None:
+    kept[folder] = found
+    for old in list(kept)[:-KEPT]:
+        kept.pop(old, None)
+
+
+def has_prompts(run: Run) -> bool:
+    """True when there are prompt tokens to look at. Raises `UserError` when the model cannot be loaded."""
+    model = classifier(run).model
+    return model.backbone.family == "vit" and any(prompt_counts(model))
+
+
+def knocked_out(
+    run: Run, scope: str, count: int, image: int, stop: Callable[[], bool]
+) -> Generator[tuple[int, int], None, Knockout]:
+    """Knock-outs on `count` test images, the chosen `image` first. Yields pairs of image and removal done, and of how many.
+
+    Raises `UserError` when the run has no prompts to take away, or the data set is not there.
+    """
+    some = pictures.even(run.labels, count, image)
+    pixels = pictures.test_pixels(run, run.spec.image_size, some)
+    return (yield from knock_out(classifier(run).model, pixels, run.labels[some], scope, some, stop))
+
+
+def knockout_seconds(run: Run, scope: str, count: int) -> float:
+    """A guess at how long knock-outs on `count` images take. Raises `UserError` as `knocked_out` does."""
+    model = classifier(run).model
+    every, depth = removals(model, scope), model.backbone.depth
+    tokens = 1 + int(np.prod(model.backbone.grid(run.spec.image_size)))
+    passes = 2 + sum((depth - one.first + 1) / depth for one in every)
+    return count * passes * forward_seconds(model.backbone.params, tokens)

@@ -1,0 +1,164 @@
+"""What Look inside answers about many images: atlas, knock-out, near patches; no browser."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+import numpy as np
+import pytest
+
+from app import looking, pictures, settings, viewer
+from app.figures import among_figure, knockout_figure
+from app.figures.knockout import ACCURACY, IMAGE, MEAN
+from app.results import all_results
+from app.tabs import atlas, knockout, near
+from vpt_core.analysis import read_attention
+from vpt_core.analysis.knockout import LAYERS
+from vpt_core.runs import Run
+
+
+@pytest.fixture
+def key(finished_run: Run, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The key of a result of VPT-deep with 2 prompts in 6 layers and 6 test images; nothing looked at yet."""
+    monkeypatch.setattr(settings, "RUNS", finished_run.folder.parent)
+    looking._atlases.clear()
+    looking._near.clear()
+    yield next(k for k, result in all_results().items() if not result.recorded)
+
+
+@pytest.fixture
+def name(finished_run: Run) -> str:
+    return finished_run.name
+
+
+def _halves(text: str, *shape: int) -> np.ndarray:
+    return np.frombuffer(base64.b64decode(text), "<f2").reshape(shape).astype(np.float64)
+
+
+# ---- atlas
+
+def test_all_images_and_a_class_are_shown_and_read_once(key: str, name: str, monkeypatch: pytest.MonkeyPatch):
+    *_, last = atlas.draw(key, name, 0, atlas.TEST)
+    assert last[0]["title"].startswith("Mean of 6 test images, VPT-deep") and last[1]["data"] and not last[2].visible
+    monkeypatch.setattr(looking, "read_atlas", lambda *_: pytest.fail("read again"))
+    (one,) = atlas.draw(key, name, 0, atlas.CLASS)
+    assert one[0]["title"].startswith("Mean of 2 test images of “")
+    whole, mine = (_halves(v["to_prompts"], 6, -1, 2) for v in (last[0], one[0]))
+    assert whole.shape == mine.shape and not np.allclose(whole, mine, atol=1e-4)
+
+
+def test_one_image_is_left_to_the_other_event(key: str, name: str):
+    (one,) = atlas.draw(key, name, 0, atlas.IMAGE)
+    assert one[0] == one[1] == gr.skip()
+
+
+def test_progress_of_an_atlas(key: str, name: str):
+    first = next(atlas.draw(key, name, 0, atlas.TEST))
+    assert first[2].visible and first[2].value["total"] == 6
+
+
+def test_the_viewers_value_carries_the_prompts_rows(finished_run: Run, key: str):
+    model = looking.classifier(finished_run).model
+    image = pictures.test_pixels(finished_run, finished_run.spec.image_size)[1]
+    seen = read_attention(model, image)
+    value = viewer.image_value(image, seen, model, "title")
+    heads, grid = value["heads"], value["grid"]
+    rows = np.frombuffer(base64.b64decode(value["rows"]), np.uint8).reshape(6, heads, 2, *grid) / 255
+    rows = rows * _halves(value["row_tops"], 6, heads, 2)[..., None, None]
+    assert np.allclose(rows, np.stack(seen.prompt_rows), atol=2e-3) and value["idle"] == [True] * 6
+    assert np.allclose(_halves(value["rollout"], 6, *grid), seen.rollout, atol=1e-3)
+    assert np.allclose(_halves(value["received"], 6, heads, 2), np.stack(seen.received), atol=1e-3)
+
+
+def test_rows_that_are_too_many_stay_away(finished_run: Run, key: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(viewer, "MOST_BYTES", 10)
+    model = looking.classifier(finished_run).model
+    image = pictures.test_pixels(finished_run, finished_run.spec.image_size)[1]
+    assert "rows" not in viewer.image_value(image, read_attention(model, image), model, "title")
+
+
+# ---- knock-out
+
+def _knocked(key: str, name: str, scope: str = LAYERS, count: int = 4, token: str = "t") -> list[list[Any]]:
+    return list(knockout.knock(key, name, scope, count, 5, token))
+
+
+def test_knock_out_ends_with_a_sentence_and_begins_with_the_chosen_image(key: str, name: str):
+    *progress, last = _knocked(key, name)
+    assert [p[1]["done"] for p in progress] == [4, 8, 12, 16, 20, 24] and progress[0][1]["total"] == 24
+    found, status, said = last
+    assert found.images[0] == 5 and len(found.images) == 4 and status["text"] == "Done for 4 images."
+    assert "6 knock-outs" in said
+    chart, table = knockout.show(found, MEAN, 5)
+    assert len(chart["data"][0]["x"]) == 6 and table.visible
+    cells = knockout.rows(found, 5)
+    assert len(cells) == 6 and cells[0][0].startswith("all prompts of layer ") and cells[0][5] != "not among them"
+    assert knockout.rows(found, [i for i in range(6) if i not in found.images][0])[0][5] == "not among them"
+
+
+def test_effects_that_are_charted(key: str, name: str):
+    found = _knocked(key, name)[-1][0]
+    charts = {effect: knockout_figure(found, effect, 5)["data"][0]["y"] for effect in (MEAN, ACCURACY, IMAGE)}
+    assert np.allclose(charts[MEAN], found.log_probability.mean(axis=1), atol=1e-5)
+    assert charts[ACCURACY] == found.accuracy.tolist()
+    assert np.allclose(charts[IMAGE], found.log_probability[:, 0], atol=1e-5)
+    assert knockout_figure(found, IMAGE, 99) is None
+
+
+def test_stop_before_anything_is_done_is_said(key: str, name: str):
+    knockout._stopped.add("mine")
+    (last,) = _knocked(key, name, token="mine")
+    assert last[0] is None and last[1]["tone"] == "warn" and "mine" not in knockout._stopped
+
+
+def test_time_is_foretold(key: str, name: str):
+    said, button = knockout.foretell(key, name, LAYERS, 200)
+    assert said.startswith("6 of the 6 test images") and button.interactive
+    few, many = (looking.knockout_seconds(all_results()[key].runs[0], scope, 6) for scope in (LAYERS, "each"))
+    assert many > 1.5 * few > 0
+
+
+def test_images_are_drawn_evenly_and_the_chosen_one_first():
+    labels = np.repeat(np.arange(3), [20, 10, 2])
+    some = pictures.even(labels, 9, 31)
+    assert some[0] == 31 and len(set(some)) == 9 and np.bincount(labels[some]).tolist()[2] == 2
+    assert np.bincount(labels[pictures.even(labels, 6)]).tolist() == [2, 2, 2]
+    assert len(pictures.even(labels, 100)) == 32
+
+
+# ---- near
+
+def test_near_patches_are_found_once_and_shown(key: str, name: str, monkeypatch: pytest.MonkeyPatch):
+    assert near.show(key, name, 6, 1) == ["", [], None]
+    *_, last = near.find(key, name)
+    assert last[0]["text"].endswith("training images, evenly over the classes.")
+    assert [value for _, value in last[1].choices] == list(range(1, 7)) and [v for _, v in last[2].choices] == [1, 2]
+    said, gallery, chart = near.show(key, name, 3, 2)
+    known, pixels = looking.known_near(all_results()[key].runs[0])
+    assert f"has cosine {known.cosine[2][1, 0]:.2f} to prompt 2" in said and len(gallery) == min(12, len(pixels))
+    assert gallery[0][0].shape == (112, 224, 3)
+    assert np.allclose(chart["data"][0]["z"], known.among[2], atol=1e-3)
+    monkeypatch.setattr(looking, "find_near", lambda *_: pytest.fail("looked again"))
+    assert len(list(near.find(key, name))) == 1
+
+
+def test_a_framed_patch_is_that_patch():
+    image = np.zeros((32, 32, 3), np.uint8)
+    image[16:24, 8:16] = (10, 200, 30)
+    pair = pictures.framed(image, 2, 1, (4, 4))
+    assert (pair[56, 56] == (10, 200, 30)).all() and (pair[70, 112 + 42] == (10, 200, 30)).all()
+    assert not pair[5, 112 + 5].any() and pair[:, 112:, 0].max() > 200
+
+
+def test_among_is_a_map_of_all_pairs():
+    value = among_figure(np.eye(12, dtype=np.float32))
+    assert np.array_equal(value["data"][0]["z"], np.eye(12))
+
+
+def test_a_method_without_prompts_is_told_so(key: str, name: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(looking, "has_prompts", lambda run: False)
+    button, status, *_ = near.offer(key, name)
+    assert not button.interactive and "no prompt tokens" in status["text"]
