@@ -50,7 +50,9 @@ class Visitor:
         self.url = url
         self.client = Client(url, verbose=False, **rest)
         config = self.client.config
-        self._fields = {c["props"].get("elem_id"): c["id"] for c in config["components"]}
+        self._props = {c["id"]: c["props"] for c in config["components"]}
+        self._fields = {props.get("elem_id"): i for i, props in self._props.items()}
+        self._states = {c["id"] for c in config["components"] if c["type"] == "state"}
         self._events = config["dependencies"]
         for endpoint in self.client.endpoints.values():
             endpoint.is_valid = True  # private ones answer whoever asks; the client alone refuses
@@ -63,11 +65,13 @@ class Visitor:
         return self.client.predict(*data, fn_index=number)
 
     def fill(self, elem_id: str, *data: Any) -> Any:
-        """What the first handler that takes so many values, States aside, puts into this component."""
-        place, states = self._fields[elem_id], {c["id"] for c in self.client.config["components"] if c["type"] == "state"}
-        event = next(e for e in self._events if place in e["outputs"] and len(set(e["inputs"]) - states) == len(data))
-        answer = self.client.predict(*data, fn_index=self._events.index(event))
-        shown = [i for i in event["outputs"] if i not in states]
+        """What the first handler that takes a result, then `data`, then fields as they are, puts into this component."""
+        place, first = self._fields[elem_id], self._fields["result"]
+        event = next(e for e in self._events if place in e["outputs"] and e["inputs"][:1] == [first])
+        taken = [i for i in event["inputs"] if i not in self._states]
+        rest = [self._props[i].get("value") for i in taken[len(data) :]]
+        answer = self.client.predict(*data, *rest, fn_index=self._events.index(event))
+        shown = [i for i in event["outputs"] if i not in self._states]
         return _value(answer[shown.index(place)] if len(shown) > 1 else answer)
 
     def raw(self, handler: str, *data: Any) -> str:
@@ -89,9 +93,8 @@ class Visitor:
     def form(self, **changes: Any) -> list[Any]:
         """The values of the form as it is when a page opens, but for `changes`."""
         _, *fields = next(e for e in self._events if e["api_name"] == "begin")["inputs"]
-        props = {c["id"]: c["props"] for c in self.client.config["components"]}
         changes = {"backbone": RANDOM, "methods": ["linear"], "shots": 0} | changes
-        return [changes.get(props[i]["elem_id"].removeprefix("tune-"), props[i].get("value")) for i in fields]
+        return [changes.get(p["elem_id"].removeprefix("tune-"), p.get("value")) for p in (self._props[i] for i in fields)]
 
     def look(self) -> dict[str, Any] | None:
         """The line on how far the tuning is, as the value of the bar."""
