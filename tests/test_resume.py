@@ -92,6 +92,21 @@ def test_broken_after_the_last_epoch_it_is_only_tested(small_spec, finished_run,
     assert steps == [] and equal(run, finished_run)
 
 
+def test_it_goes_on_with_the_same_parts_of_batches_whatever_memory_is_free(small_spec, tmp_path, monkeypatch):
+    spec = replace(small_spec, options={"prompts": 2, "dropout": 0.3})
+    with monkeypatch.context() as little:
+        little.setattr(execute, "images_at_once", lambda *args: 2)
+        whole, run = tune(spec, tmp_path / "whole"), broken(spec, tmp_path, after=1)
+    resume(run.folder)
+    assert equal(run, whole) and run.status["images_at_once"] == 2
+    assert not equal(tune(spec, tmp_path / "roomy"), whole)  # the parts do matter
+
+
+def test_random_changes_of_images_go_on_too(small_spec, tmp_path):
+    spec = replace(small_spec, augment="flip and shift")
+    assert equal(resume(broken(spec, tmp_path, after=2).folder), tune(spec, tmp_path / "whole"))
+
+
 def test_without_a_checkpoint_it_starts_anew(small_spec, finished_run, tmp_path):
     run = broken(small_spec, tmp_path, after=2)
     run.checkpoint.unlink()

@@ -78,7 +78,7 @@ def execute(run: Run, stop: Callable[[], bool] = lambda: False) -> Iterator[Reco
     other exception are recorded as the reason before they are raised again.
     """
     began = time.time()
-    status: dict[str, Any] = {"state": "running", "reason": "", "process": process_id(), **_circumstances()}
+    status: dict[str, Any] = {"state": "running", "reason": "", "process": process_id(), **_circumstances(), **_plan(run)}
     ballast = run.folder / f"ballast{PART}"
     with shortages_in_words():
         try:
@@ -95,6 +95,12 @@ def execute(run: Run, stop: Callable[[], bool] = lambda: False) -> Iterator[Reco
             status["seconds"]["total"] = round(time.time() - began + status["seconds"].pop("before", 0), 3)
             write_json(run.folder / "status.json", status)
         run.checkpoint.unlink(missing_ok=True)
+
+
+def _plan(run: Run) -> dict[str, Any]:
+    """How the part of a run before its checkpoint divided its batches: the rest has to do the same, whatever is free now."""
+    before = run.status if run.checkpoint.exists() else {}
+    return {name: before[name] for name in ("images_at_once", "lean") if name in before}
 
 
 def _reason(error: BaseException) -> str:
@@ -177,15 +183,19 @@ def _train(
     if state.epoch:
         status["resumed_after"] = state.epoch
     epochs = [epoch for epoch in run.history if epoch.epoch <= state.epoch]
-    at_once = images_at_once(model, train, run.spec.batch_size, int(SHARE * available()))
-    status |= {"images_at_once": at_once, "lean": getattr(model.method, "lean", False)}
+    if "images_at_once" not in status:
+        status["images_at_once"] = images_at_once(model, train, run.spec.batch_size, int(SHARE * available()))
+        status["lean"] = getattr(model.method, "lean", False)
+    elif status["lean"]:
+        model.method.lean = True
+    write_json(run.folder / "status.json", status)
     path = run.folder / "history.jsonl"
     write_whole(path, "".join(map(_line, epochs)).encode())
     ended = {"state": "done", "reason": ""}
     with path.open("a") as history:
         try:
             last = None
-            for record in fit(model, train, val, run.spec, stop, state, at_once):
+            for record in fit(model, train, val, run.spec, stop, state, status["images_at_once"]):
                 last = record
                 if isinstance(record, Epoch):
                     epochs.append(record)

@@ -38,9 +38,7 @@ def build(page: Page, tab: gr.Tab) -> None:
             about = gr.HTML(elem_id="data-about", html_template="<h3>{{value.title}}</h3><p class='note'>{{value.about}}</p>")
             cards = stat_cards(empty="No data set yet.", elem_id="data-cards")
             warnings = gr.HTML(
-                visible=False,
-                elem_classes=["warn"],
-                elem_id="data-warnings",
+                visible=False, elem_classes=["warn"], elem_id="data-warnings",
                 html_template="<ul>{{#each value}}<li>{{this}}</li>{{/each}}</ul>",
             )
             forward = gr.Button("Next: tune", variant="primary", elem_classes=["primary-action"], elem_id="data-next")

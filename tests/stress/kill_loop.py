@@ -2,8 +2,8 @@
 
     python tests/stress/kill_loop.py --kills 25
 
-Each time a child process tunes on where the last one was killed (kill -9, at a random moment within the time that a whole
-run takes), checkpoints after every epoch, so that many kills hit a file that is being written. After each kill every
+Each time a child process tunes on where the last one was killed: kill -9, at a random moment within the time that a whole
+run takes, half of the times when next a file is being written; there is a checkpoint after every epoch. After each kill every
 finished run has to be what it was, byte for byte, and the broken one has to be marked and its best so far usable. At the end
 all that is left is gone on with, and every run has to equal one that was never broken. Exit code 1 when anything was lost.
 """
@@ -63,7 +63,7 @@ def _loop(home: Path, kills: int, epochs: int, chance: random.Random) -> int:
     faults: list[str] = []
     before: dict[str, str] = {}
     for _ in range(kills):
-        moment = _killed(spec, home / "runs", chance.uniform(0, usual))
+        moment = _killed(spec, home / "runs", chance.uniform(0, usual), chance.random() < 0.5)
         seen[moment] += 1
         faults += _faults(home / "runs", before)
     for run in list_runs(home / "runs"):
@@ -76,8 +76,11 @@ def _loop(home: Path, kills: int, epochs: int, chance: random.Random) -> int:
     return 1 if faults else 0
 
 
-def _killed(spec: Spec, root: Path, after: float) -> str:
-    """Tune in a child, on the newest run if it is unfinished, else on a new one; kill it. Gives what it was doing."""
+def _killed(spec: Spec, root: Path, after: float, writing: bool) -> str:
+    """Tune in a child, on the newest run if it is unfinished, else on a new one; kill it. Gives what it was doing.
+
+    `writing`: wait for the next moment in which a file is being written, a second at most.
+    """
     child = os.fork()
     if child == 0:
         try:
@@ -88,6 +91,9 @@ def _killed(spec: Spec, root: Path, after: float) -> str:
         finally:
             os._exit(1)
     time.sleep(after)
+    end = time.monotonic() + 1.0
+    while writing and not _parts(root) and time.monotonic() < end:
+        time.sleep(0)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     newest = next(iter(list_runs(root)), None)
@@ -95,9 +101,13 @@ def _killed(spec: Spec, root: Path, after: float) -> str:
         return "killed before there was a run"
     if newest.finished:
         return "killed after the end"
-    if any(f.name.endswith(PART) and not f.name.startswith("ballast") for f in newest.folder.iterdir()):
+    if _parts(root):
         return "killed while a file was being written"
     return "killed before the first checkpoint" if not newest.checkpoint.exists() else "killed between two files"
+
+
+def _parts(root: Path) -> list[str]:
+    return [f.name for f in root.glob(f"*/*{PART}") if not f.name.startswith("ballast")]
 
 
 def _faults(root: Path, before: dict[str, str]) -> list[str]:
