@@ -37,6 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "standing": GROUND | {"methods", "runs"},
     "worth": GROUND | {"standing"},
     "comparison": GROUND | {"methods", "runs", "standing", "worth"},
+    "traps": GROUND | {"prompt_file", "runs", "tasks"},
     "execute": GROUND | {"__init__", "backbones", "embed", "model", "prompt_file", "runs", "tasks", "train"},
     "series": GROUND | {"execute", "methods", "runs", "standing", "tasks"},
     "analysis": GROUND | {"backbones", "embed", "methods", "model"},

@@ -80,7 +80,7 @@ def delete_and_insert(model: Model, image: np.ndarray, target: int, patches: np.
     rng = np.random.default_rng(seed)
     ranks = [np.argsort(-patches.ravel(), kind="stable"), *(rng.permutation(count) for _ in range(orders))]
     moved = np.round(np.linspace(0, count, min(points, count) + 1)).astype(int)
-    kept = np.stack([[~np.isin(np.arange(count), rank[:n]) for n in moved] for rank in ranks])  # (orders + 1, points + 1, count)
+    kept = np.stack([[~np.isin(np.arange(count), rank[:n]) for n in moved] for rank in ranks])
     both = np.stack([kept, ~kept])  # (2, orders + 1, points + 1, count) bool: the image shows there
     masks, which = np.unique(both.reshape(-1, count), axis=0, return_inverse=True)  # all orders begin and end alike
     chance = _probabilities(score, image, BASELINES[baseline].make(image), masks, cell)
