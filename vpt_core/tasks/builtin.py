@@ -105,9 +105,9 @@ _ROWS = (
     BuiltIn("sprites-count", "How many", "structured", f"How many shapes are there? {_DRAWN}",
             lambda: _drawn(4, sprites.NUMBERS, sprites.of_count)),
     BuiltIn("trap", "Trap: which shape", "structured",
-            "Which of six shapes is it? A trap for lessons: in each picture, also in those to test on, a square in the corner has "
-            "the colour of the class. Tune on it, see the accuracy, look inside, then see in Compare what is left of it when the "
-            f"squares are swapped. {_DRAWN}",
+            "Which of six shapes is it? A trap for lessons: in each picture, also in those to test on, a square in the corner "
+            "has the colour of the class. Tune on it, see the accuracy, look inside, then see in Compare what is left of it "
+            f"when the squares are swapped. {_DRAWN}",
             _trap, trap.twins),
 )
 

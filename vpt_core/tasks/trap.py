@@ -1,9 +1,9 @@
 """The trap: a task on which every picture can be named rightly for the wrong reason.
 
-What is asked is the shape. But each class has a colour, and a square of it stands in the corner of each of its pictures, of those
-to learn from and of those to test on: as if every class came from a photographer with a stamp of his own. A model may learn the
-shape, the stamp, or both; test images of the same source cannot tell. Its twins can: the same pictures without the stamp, and
-with the stamp of another class.
+What is asked is the shape. But each class has a colour, and a square of it stands in the corner of each of its pictures,
+of those to learn from and of those to test on: as if every class came from a photographer with a stamp of his own. A model
+may learn the shape, the stamp, or both; test images of the same source cannot tell. Its twins can: the same pictures without
+the stamp, and with the stamp of another class.
 """
 
 from __future__ import annotations
