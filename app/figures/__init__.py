@@ -2,8 +2,11 @@
 
 from app.figures.accuracy import accuracy_figure
 from app.figures.attention import shares_figure
+from app.figures.attribution import deletion_figure, prompts_figure
 from app.figures.ledger import ledger_figure
 from app.figures.maps import map_figure
 from app.figures.scores import classes_figure, confusion_figure
+from app.figures.trap import trap_figure
 
-__all__ = ["accuracy_figure", "classes_figure", "confusion_figure", "ledger_figure", "map_figure", "shares_figure"]
+__all__ = ["accuracy_figure", "classes_figure", "confusion_figure", "deletion_figure", "ledger_figure", "map_figure",
+           "prompts_figure", "shares_figure", "trap_figure"]  # fmt: skip

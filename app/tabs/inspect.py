@@ -13,7 +13,7 @@ from app.figures import shares_figure
 from app.messages import sentence, shows_user_errors
 from app.page import Page
 from app.results import Result, find_seed
-from app.tabs import movement
+from app.tabs import attribution, movement
 from app.verdict import image_line, labels, number
 from vpt_core.errors import UserError
 from vpt_core.standing import right
@@ -49,6 +49,7 @@ def build(page: Page, tab: gr.Tab) -> None:
     sentence(_VIEWER_NOTE, css="note")
     shares = plot(label="Attention to the prompts by layer", height=280, elem_id="inspect-shares", empty=_NO_SHARES)
     sentence(_SHARES_NOTE, css="note")
+    attribution.build(page, run)
     maps = movement.build(page, run)
 
     thumbs = {"fn": show_strip, "inputs": [page.result, run, which, page.image], "outputs": [strip, images, count]}

@@ -83,6 +83,15 @@ def attribute(model: Model, image: np.ndarray, target: int, method: str = "integ
     return Attribution(row.name, baseline, steps, target, made, cell_sums(made, cell), *ends, error, seconds)
 
 
+def before_tuning(model: Model) -> Model:
+    """The frozen backbone alone under the head of `model`: what was there before prompts or whatever else was tuned, read by
+    a head that was learned with them. Its answers may be off for that reason; a linear probe is the fairer yardstick.
+    """
+    frozen = Model(model.backbone, "linear", {}, model.head.out_features)
+    frozen.head.load_state_dict(model.head.state_dict())
+    return frozen.eval()
+
+
 def _integrated(score: Margin, x: Tensor, empty: Tensor, cell: np.ndarray, steps: int) -> np.ndarray:
     found = IntegratedGradients(score).attribute(x, empty, n_steps=steps, internal_batch_size=STEP_BATCH)
     return found[0].sum(dim=0).detach().numpy()
