@@ -136,11 +136,13 @@ def trapped(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_trap_is_sprung_where_there_is_one(key: str, trapped: Path, monkeypatch: pytest.MonkeyPatch):
-    part, said, chart = trap.show(key)
-    assert not part.visible and chart is None
+    assert not trap.offer(key)[0].visible and not trap.offer(None)[0].visible
     monkeypatch.setattr(settings, "RUNS", trapped)
-    part, said, chart = trap.show(next(iter(all_results())))
-    assert part.visible and said.startswith("Linear probe: Right: ") and "with swapped stamps" in said
+    trapped_key = next(iter(all_results()))
+    assert trap.offer(trapped_key)[0].visible
+    (waiting, none), (said, chart) = trap.show(trapped_key)
+    assert "Testing Linear probe" in waiting and none is None
+    assert said.startswith("Linear probe: Right: ") and "with swapped stamps" in said
     assert chart["data"][0]["x"] == ["with the stamps", "without stamps", "with swapped stamps"]
 
 
