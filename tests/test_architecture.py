@@ -38,6 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "worth": GROUND | {"standing"},
     "comparison": GROUND | {"methods", "runs", "standing", "worth"},
     "traps": GROUND | {"prompt_file", "runs", "tasks"},
+    "report": GROUND | {"analysis", "backbones", "methods", "model", "prompt_file", "runs", "standing", "tasks", "traps"},
     "execute": GROUND | {"__init__", "backbones", "embed", "model", "prompt_file", "runs", "tasks", "train"},
     "series": GROUND | {"execute", "methods", "runs", "standing", "tasks"},
     "analysis": GROUND | {"backbones", "embed", "methods", "model"},

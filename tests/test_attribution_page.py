@@ -101,7 +101,7 @@ def test_a_rough_map_is_taken_again_in_more_steps(key: str, monkeypatch: pytest.
     monkeypatch.setattr(explained, "ROUGH", 0.0)
     monkeypatch.setattr(explained, "attribute", lambda *args: steps.append(args[5:]) or real(*args))
     fine = explained.after(wish(key, method="integrated-gradients"))
-    assert steps == [(), (128,)] and fine.steps == 128 and "completeness error in 128 steps" in explained._sum(fine)
+    assert steps == [(), (64,)] and fine.steps == 64 and "completeness error in 64 steps" in explained._sum(fine)
 
 
 def test_it_is_computed_once_and_taken_away_as_json(key: str):

@@ -9,6 +9,7 @@
     load_backbone   a frozen backbone as a list of stages
     Model           backbone + method + head, a torch module
     load_prompt     a classifier from a prompt file
+    write_report    a run with its pictures as one HTML file
     push_prompt     put a prompt file on the Hugging Face hub, with a model card
     pull_prompt     fetch one from there
     TASKS, METHODS, BACKBONES   the tables of choices
@@ -35,6 +36,7 @@ _HOME = {
     "METHODS": "methods",
     "Model": "model",
     "load_prompt": "prompt_file",
+    "write_report": "report",
     "push_prompt": "hub",
     "pull_prompt": "hub",
     "UserError": "errors",
