@@ -34,7 +34,7 @@ def _grid(most: float, percent: bool) -> list[Element]:
     for k in range(5):
         value, y = most * k / 4, _TOP + (_HEIGHT - _TOP - _BOTTOM) * (1 - k / 4)
         made.append(el("line", x1=_LEFT, x2=_WIDTH - 12, y1=f"{y:.1f}", y2=f"{y:.1f}", stroke="var(--line)"))
-        made.append(_text(_LEFT - 8, y + 4, f"{value:.0%}" if percent else f"{value:.3g}", "end"))
+        made.append(_text(_LEFT - 8, y + 4, f"{value:.0%}" if percent else f"{value:.2g}", "end"))
     return made
 
 

@@ -29,9 +29,9 @@ p { max-width: 46em; overflow-wrap: anywhere; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 0.93rem; }
 th, td { padding: 5px 14px 5px 0; text-align: left; border-bottom: 1px solid var(--line); vertical-align: top;
   overflow-wrap: anywhere; }
-th { font-weight: 400; color: var(--muted); }
+th { font-weight: 400; color: var(--muted); white-space: nowrap; }
 .counts td { padding: 6px; text-align: center; min-width: 34px; border: 1px solid var(--ground); }
-.counts th { padding: 4px 8px; border: 0; max-width: 12em; }
+.counts th { padding: 4px 8px; border: 0; max-width: 12em; overflow: hidden; text-overflow: ellipsis; }
 .row { display: grid; gap: 20px; grid-template-columns: repeat(auto-fit, minmax(min(100%, 300px), 1fr)); }
 .four { display: grid; gap: 12px; grid-template-columns: repeat(auto-fit, minmax(min(45%, 170px), 1fr)); }
 figure { margin: 0; min-width: 0; }
