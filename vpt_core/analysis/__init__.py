@@ -13,8 +13,8 @@ from vpt_core.analysis.projection import Maps, knn_accuracy, pca_maps, umap_maps
 from vpt_core.analysis.prompt_attribution import PromptAttribution, attribute_prompts
 
 __all__ = [
-    "ATTRIBUTIONS", "BASELINES", "SCOPES", "Atlas", "Attention", "Attribution", "Deletion", "Finding", "Knockout", "Maps", "Near",
-    "PromptAttribution", "Removal", "Shares", "attention_and_effect", "attention_weights", "attribute", "attribute_prompts",
-    "before_tuning", "delete_and_insert", "find_near", "knn_accuracy", "knock_out", "overlay", "pca_maps", "read_atlas",
-    "read_attention", "removals", "umap_maps", "warm_up",
+    "ATTRIBUTIONS", "BASELINES", "SCOPES", "Atlas", "Attention", "Attribution", "Deletion", "Finding", "Knockout", "Maps",
+    "Near", "PromptAttribution", "Removal", "Shares", "attention_and_effect", "attention_weights", "attribute",
+    "attribute_prompts", "before_tuning", "delete_and_insert", "find_near", "knn_accuracy", "knock_out", "overlay", "pca_maps",
+    "read_atlas", "read_attention", "removals", "umap_maps", "warm_up",
 ]  # fmt: skip
