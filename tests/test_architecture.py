@@ -44,6 +44,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "comparison": GROUND | {"methods", "runs", "standing", "worth"},
     "memory": GROUND | {"embed", "model"},
     "checkpoint": GROUND | {"prompt_file", "train"},
+    "traps": GROUND | {"prompt_file", "runs", "tasks"},
+    "report": GROUND | {"analysis", "backbones", "methods", "model", "prompt_file", "runs", "standing", "tasks", "traps"},
     "execute": GROUND
     | {"__init__", "backbones", "checkpoint", "embed", "memory", "model", "prompt_file", "runs", "tasks", "train"},
     "series": GROUND | {"execute", "methods", "runs", "standing", "tasks"},

@@ -1,4 +1,4 @@
-"""The README's Python runs as it stands there; only the tasks are made smaller, so that it takes seconds."""
+"""The README's examples of the library run as they stand there; only the tasks are made smaller, so that they take seconds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ README = Path(__file__).resolve().parents[1] / "README.md"
 
 
 def _examples() -> list[str]:
-    tokens = MarkdownIt().parse(README.read_text(encoding="utf-8").split("---", 2)[2])
+    library = README.read_text(encoding="utf-8").split("\n## The library\n")[1].split("\n## ")[0]
+    tokens = MarkdownIt().parse(library)
     return [token.content for token in tokens if token.type == "fence" and token.info == "python"]
 
 

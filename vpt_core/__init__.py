@@ -11,6 +11,7 @@
     load_prompt     a classifier from a prompt file
     load_prompts    many tasks on one backbone, a batch of all of them in one pass
     Many            what load_prompts gives: add, remove, logits, answer
+    write_report    a run with its pictures as one HTML file
     push_prompt     put a prompt file on the Hugging Face hub, with a model card
     pull_prompt     fetch one from there
     TASKS, METHODS, BACKBONES   the tables of choices
@@ -40,6 +41,7 @@ _HOME = {
     "load_prompt": "prompt_file",
     "load_prompts": "many",
     "Many": "many",
+    "write_report": "report",
     "push_prompt": "hub",
     "pull_prompt": "hub",
     "UserError": "errors",

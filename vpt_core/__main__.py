@@ -60,6 +60,9 @@ def _parser(with_methods: bool) -> argparse.ArgumentParser:
     showing = _add_command(subparsers, commands.show, "what was asked of a run and what came out")
     showing.add_argument("folder", metavar="RUN")
     showing.add_argument("--json", action="store_true")
+    reporting = _add_command(subparsers, commands.report, "write a run with its pictures as one HTML file; prints its path")
+    reporting.add_argument("folder", metavar="RUN")
+    reporting.add_argument("file", metavar="FILE.html")
     counting = _add_command(
         subparsers, commands.ledger, "what tasks cost on one backbone: the paper's 24, or the tasks of given runs"
     )

@@ -207,6 +207,13 @@ def pull(args: argparse.Namespace) -> int:
     return 0
 
 
+def report(args: argparse.Namespace) -> int:
+    from vpt_core.report import write_report
+
+    print(write_report(_run_in(args.folder), args.file))
+    return 0
+
+
 def ledger(args: argparse.Namespace) -> int:
     from vpt_core.ledger import ROWS, VIT_B16, paper_ledger
     from vpt_core.ledger import table as printed

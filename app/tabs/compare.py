@@ -13,7 +13,7 @@ from app.messages import sentence, shows_user_errors
 from app.page import Page
 from app.progress import curves
 from app.results import find
-from app.tabs import differences, ledger
+from app.tabs import differences, ledger, trap
 from app.verdict import labels, table, verdict
 
 MATRICES = 3
@@ -58,6 +58,7 @@ def build(page: Page, tab: gr.Tab) -> None:
     cell = differences.build_cell(page, overview.matrices)
     pair = differences.build_pair(page)
     refreshed.success(differences.offer, page.result, [*cell, *pair], **_PRIVATE)
+    trap.build(page, refreshed)
     ledger.build(page, tab)
 
 

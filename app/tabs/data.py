@@ -55,6 +55,19 @@ def build(page: Page, tab: gr.Tab) -> None:
         elem_id="data-samples",
         elem_classes=["thumbs"],
     )
+    counts, skipped = _tables()
+    own.build(page, tab)
+    shown = [choice, about, cards, warnings, samples, counts, skipped]
+    private: dict[str, Any] = {"api_visibility": "private", "show_progress_on": [cards]}
+    page.entered.change(show, page.source, shown, **private)
+    choice.input(lambda name: name, choice, page.source, api_visibility="private", show_progress="hidden").then(
+        show, page.source, shown, **private
+    )
+    upload.upload(take, [upload, page.source], [page.source, upload], **private).success(show, page.source, shown, **private)
+    forward.click(lambda: gr.Tabs(selected="tune"), None, page.tabs, api_visibility="private", show_progress="hidden")
+
+
+def _tables() -> tuple[gr.Dataframe, gr.Dataframe]:
     with gr.Row():
         counts = gr.Dataframe(
             headers=["class", "images", "train", "validate", "test"],
@@ -74,15 +87,7 @@ def build(page: Page, tab: gr.Tab) -> None:
             visible=False,
             elem_id="data-skipped",
         )
-    own.build(page, tab)
-    shown = [choice, about, cards, warnings, samples, counts, skipped]
-    private: dict[str, Any] = {"api_visibility": "private", "show_progress_on": [cards]}
-    page.entered.change(show, page.source, shown, **private)
-    choice.input(lambda name: name, choice, page.source, api_visibility="private", show_progress="hidden").then(
-        show, page.source, shown, **private
-    )
-    upload.upload(take, [upload, page.source], [page.source, upload], **private).success(show, page.source, shown, **private)
-    forward.click(lambda: gr.Tabs(selected="tune"), None, page.tabs, api_visibility="private", show_progress="hidden")
+    return counts, skipped
 
 
 @shows_user_errors

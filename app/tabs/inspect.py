@@ -12,7 +12,7 @@ from app.figures import shares_figure
 from app.messages import sentence, shows_user_errors
 from app.page import Page
 from app.results import Result, find_seed
-from app.tabs import atlas, knockout, movement, near
+from app.tabs import atlas, attribution, knockout, movement, near
 from app.verdict import image_line, labels, number
 from vpt_core.errors import UserError
 from vpt_core.standing import right
@@ -37,6 +37,8 @@ def build(page: Page, tab: gr.Tab) -> None:
     with gr.Tabs(elem_id="inspect-parts"):
         with gr.Tab("Attention", id="inspect-part-attention"):
             seen = atlas.build(page, run)
+        with gr.Tab("Attribution", id="inspect-part-attribution"):
+            attribution.build(page, run)
         with gr.Tab("Knock-out", id="inspect-part-knockout") as part:
             knockout.build(page, run, part)
         with gr.Tab("Near patches", id="inspect-part-near") as part:

@@ -16,6 +16,7 @@ from app.components import stat_cards
 from app.messages import shows_user_errors
 from app.page import Page
 from app.results import find_seed
+from app.tabs import report
 from app.verdict import labels
 from vpt_core.errors import UserError
 from vpt_core.hub import push_prompt
@@ -50,10 +51,11 @@ def build(page: Page, tab: gr.Tab) -> None:
                 interactive=False,
             )
             folder = gr.DownloadButton("Download the whole run (zip)", elem_id="save-zip", interactive=False)
+            report.build(page, run)
             gr.Markdown(
                 "The prompt file holds the prompts, the classifier and what they were tuned on, and nothing else: no image, "
                 "no backbone, no code. It is a safetensors file. The zip has the learning curve, test results and a model card "
-                "too.",
+                "too. The report is one page to read, print or send: numbers, charts, and a few test images looked into.",
                 elem_classes=["note"],
             )
         with gr.Column(scale=3, min_width=320):

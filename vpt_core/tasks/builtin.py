@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from vpt_core.table import Table
-from vpt_core.tasks import sprites
+from vpt_core.tasks import sprites, trap
 from vpt_core.tasks.report import Report, counts
 from vpt_core.tasks.task import Task
 
@@ -26,13 +26,17 @@ _Content = tuple[Sequence[str], np.ndarray, np.ndarray, np.ndarray, Sequence[str
 
 @dataclass(frozen=True)
 class BuiltIn:
-    """A row of `TASKS`: what `Task` calls name, title, group and about, and how its images come about."""
+    """A row of `TASKS`: what `Task` calls name, title, group and about, and how its images come about.
+
+    `twins` is for a task that is a trap: of its labels (N,) the same pictures without or against what gives them away.
+    """
 
     name: str
     title: str
     group: str
     about: str
     content: Callable[[], _Content]
+    twins: Callable[[np.ndarray], Sequence[trap.Twin]] | None = None
 
     def load(self) -> Task:
         """The task, the same each time and shared by all callers: its arrays are read-only."""
@@ -70,6 +74,11 @@ def _drawn(seed: int, classes: Sequence[str], scene: Callable[[np.random.Generat
     return _even(classes, sprites.draw_all(seed, len(classes), scene), sprites.POOL, sprites.TEST)
 
 
+def _trap() -> _Content:
+    classes, pictures, labels, *rest = _even(trap.CLASSES, trap.plain(), sprites.POOL, sprites.TEST)
+    return classes, trap.stamped(pictures, labels), labels, *rest
+
+
 def _even(classes: Sequence[str], pixels: np.ndarray, pool: int, test: int) -> _Content:
     """Content in which each class has `pool` undecided images followed by `test` images to test on."""
     each = pool + test
@@ -95,6 +104,11 @@ _ROWS = (
             lambda: _drawn(3, sprites.CELLS, sprites.of_position)),
     BuiltIn("sprites-count", "How many", "structured", f"How many shapes are there? {_DRAWN}",
             lambda: _drawn(4, sprites.NUMBERS, sprites.of_count)),
+    BuiltIn("trap", "Trap: which shape", "structured",
+            "Which of six shapes is it? A trap for lessons: in each picture, also in those to test on, a square in the corner "
+            "has the colour of the class. Tune on it, see the accuracy, look inside, then see in Compare what is left of it "
+            f"when the squares are swapped. {_DRAWN}",
+            _trap, trap.twins),
 )
 
 TASKS: Table[BuiltIn] = Table("built-in task", {row.name: row for row in _ROWS})

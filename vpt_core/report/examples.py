@@ -1,0 +1,73 @@
+"""A few test images, looked into: what the run says of them, where it looks, and what its answer rests on."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vpt_core.analysis import before_tuning, delete_and_insert, overlay, read_attention
+from vpt_core.analysis.attribution import Attribution, attribute
+from vpt_core.errors import UserError
+from vpt_core.metrics import softmax
+from vpt_core.model import Model
+from vpt_core.prompt_file import Classifier
+from vpt_core.report.document import Element, el, note, picture, section
+from vpt_core.runs import Run
+from vpt_core.standing import right
+from vpt_core.tasks import Task, resize
+
+SIDE = 224  # pixels a side of each picture
+WRONG, RIGHT = 2, 1  # how many of each kind, where there are so many
+STEPS = 16  # of integrated gradients: a report should be written in half a minute
+_NOTE = (
+    "The image; the attention of the read-out's query in the last layer, mean of its heads; what the score of the true class "
+    "rests on by integrated gradients against the image's mean colour: before tuning, which is the frozen backbone under this "
+    "run's classifier, and after. Teal parts speak for the class, red ones against it, each picture on a scale of its own. "
+    "Look whether the colour lies on what the class is about. Neither attention nor a map is a reason as a person has one, "
+    "another baseline draws another map, and a handful of images is no sample: these are those that the run was surest of."
+)
+
+
+def examples(run: Run, task: Task, classifier: Classifier) -> Element:
+    """The section with the most confident errors and the surest right answers."""
+    test = task.splits(run.spec.seed, run.spec.shots).test
+    shown = [_example(run, image, resize(np.asarray(task.pixels[test[[image]]]), run.spec.image_size)[0], classifier)
+             for image in chosen(run)]  # fmt: skip
+    return section("A few test images", *shown, note(_NOTE))
+
+
+def chosen(run: Run) -> list[int]:
+    """Numbers of the test images to show: the surest wrong answers, then the surest right ones."""
+    sure, good = softmax(run.array("logits")).max(axis=1), right(run)
+    order = np.argsort(-sure, kind="stable")
+    return [*order[~good[order]][:WRONG].tolist(), *order[good[order]][:RIGHT].tolist()]
+
+
+def _example(run: Run, image: int, pixels: np.ndarray, classifier: Classifier) -> Element:
+    model, true = classifier.model, int(run.labels[image])
+    after = attribute(model, pixels, true, steps=STEPS)
+    figures = [picture(resize(pixels[None], SIDE)[0], "the test image", run.image_names[image]), _attention(model, pixels)]
+    if run.spec.method != "linear":  # a linear probe leaves the backbone as it was
+        figures.append(_map(pixels, attribute(before_tuning(model), pixels, true, steps=STEPS), "before tuning"))
+    figures.append(_map(pixels, after, "after tuning"))
+    tested = delete_and_insert(model, pixels, true, after.patches)
+    shares = softmax(run.array("logits")[image])
+    top = np.argsort(-shares, kind="stable")[:3]
+    said = ", ".join(f"“{run.classes[k]}” {shares[k]:.0%}" for k in top)
+    return el("div", el("p", el("strong", f"True “{run.classes[true]}”"), f"; the run says {said}."),
+              el("div", *figures, class_="four"), note(tested.sentence), class_="example")  # fmt: skip
+
+
+def _map(pixels: np.ndarray, found: Attribution, when: str) -> Element:
+    caption = f"{when}; completeness error {found.error:.2g} of {abs(found.score - found.empty):.2g}"
+    return picture(overlay(pixels, found.patches, SIDE), f"attribution {when}", caption)
+
+
+def _attention(model: Model, pixels: np.ndarray) -> Element:
+    try:
+        seen = read_attention(model, pixels)
+    except UserError as error:
+        return el("figure", el("figcaption", str(error)))
+    to_prompts = seen.to_prompts[-1].sum(axis=1).mean()
+    caption = "attention in the last layer"
+    return picture(overlay(pixels, seen.patches[-1].mean(axis=0), SIDE), "attention to the patches",
+                   f"{caption}; {to_prompts:.0%} goes to the prompts" if seen.to_prompts[-1].size else caption)  # fmt: skip
