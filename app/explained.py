@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 import threading
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from app import pictures
+from app.downloads import new_folder
 from app.models import classifier
 from app.results import Result
 from app.verdict import labels, percent, predicted
@@ -171,7 +171,7 @@ def _sum(found: Attribution) -> str:
 
 @lru_cache(maxsize=1)
 def _folder() -> Path:
-    return Path(tempfile.mkdtemp(prefix="vpt-attribution-"))
+    return new_folder()
 
 
 def file(wish: Wish) -> Path:

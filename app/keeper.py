@@ -13,9 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from app import settings
+from app import downloads, settings
 from app.jobs import JOBS, Jobs
-from app.tabs import save
 from app.visitors import VISITORS, all_folders, folder_of, size
 from vpt_core.runs import list_runs
 
@@ -73,11 +72,11 @@ def drop(owner: str) -> None:
     if place.exists():
         place.rename(half)  # at once out of everybody's sight
     shutil.rmtree(half, ignore_errors=True)
-    save.clear()
     for module in [m for name, m in sys.modules.items() if name.startswith("app.")]:
         for value in vars(module).values():
             if hasattr(value, "cache_clear"):  # each such cache of the app holds somebody's images or models
                 value.cache_clear()
+    downloads.clear()
     gc.collect()
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tiny import RANDOM
 from visiting import photos, until
 
-from app import caps, joblog, keeper, settings, visitors
+from app import caps, downloads, joblog, keeper, results, settings, visitors
 from app.jobs import JOBS, Job, Jobs, in_turn
 from app.keeper import Holding, to_drop
 from app.tabs import unfinished
@@ -95,6 +95,19 @@ def test_a_sweep_drops_folders_by_their_last_use(tmp_path, monkeypatch):
     jobs.active = lambda: [Job([], owner="busy")]
     assert keeper.sweep(now, jobs) == ["old"]
     assert sorted(p.name for p in (tmp_path / "visitors").iterdir()) == ["busy", "new"]
+
+
+def test_what_is_dropped_is_gone_from_memory_and_downloads_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(settings, "RUNS", tmp_path)
+    place = visitors.folder_of("x" * 32)
+    place.mkdir(parents=True)
+    (place / "photo.png").write_bytes(b"private")
+    (download := downloads.new_folder()).joinpath("run.zip").write_bytes(b"private")
+    results.cached_task("sprites-count")
+    keeper.drop("x" * 32)
+    assert not list(visitors.all_folders().iterdir()) and not download.exists()
+    assert results.cached_task.cache_info().currsize == 0
+    keeper.drop("y" * 32)  # who has nothing
 
 
 def test_visitors_take_turns():

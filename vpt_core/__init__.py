@@ -2,6 +2,7 @@
 
     Spec            everything asked of a run
     tune            do it: a generator-free shortcut that returns the finished Run
+    resume          go on with a run that was broken off, to the result that it would have had
     compare         finished runs of several methods side by side, and whether prompting is worth it
     Run, list_runs  what happened, read from a folder
     load_task       a built-in task, a folder or a zip of class folders

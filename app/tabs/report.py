@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import tempfile
 import threading
 from functools import lru_cache
 from pathlib import Path
 
 import gradio as gr
 
+from app.downloads import new_folder
 from app.messages import shows_user_errors
 from app.page import Page
 from app.results import find_seed
@@ -44,4 +44,4 @@ def show(key: str | None, name: str | None) -> gr.DownloadButton:
 def _written(folder: Path) -> Path:
     run = Run(folder)
     label = re.sub(r"[^\w-]+", "-", f"{run.status['task_title']}-{run.spec.method}").strip("-").lower()
-    return write_report(run, Path(tempfile.mkdtemp(prefix="vpt-report-")) / f"{label}.html")
+    return write_report(run, new_folder() / f"{label}.html")

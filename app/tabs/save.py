@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
-import tempfile
 import zipfile
 from functools import lru_cache
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 import gradio as gr
 
 from app.components import stat_cards
+from app.downloads import new_folder
 from app.messages import shows_user_errors
 from app.page import Page
 from app.results import find_seed
@@ -24,7 +23,6 @@ from vpt_core.model_card import model_card
 from vpt_core.prompt_file import read_about
 from vpt_core.runs import Run
 
-_DOWNLOADS = tempfile.TemporaryDirectory(prefix="vpt-save-")
 _SNIPPET = """import vpt_core
 
 classifier = vpt_core.load_prompt("{file}")
@@ -152,7 +150,7 @@ def copies(folder: Path) -> tuple[Path, Path]:
     run = Run(folder)
     if not run.prompt_file.is_file():
         raise UserError("This run's prompt file is not there any more.")
-    target = Path(tempfile.mkdtemp(dir=_DOWNLOADS.name))
+    target = new_folder()
     label = re.sub(r"[^\w-]+", "-", f"{run.status['task_title']}-{run.spec.method}").strip("-").lower()
     prompt, whole = target / f"{label}.safetensors", target / f"{label}-run.zip"
     prompt.write_bytes(run.prompt_file.read_bytes())
@@ -162,10 +160,3 @@ def copies(folder: Path) -> tuple[Path, Path]:
         card = model_card(read_about(run.prompt_file), run.prompt_file.stat().st_size)
         archive.writestr(f"{run.name}/README.md", card)
     return prompt, whole
-
-
-def clear() -> None:
-    """Delete the copies made for downloads; those that are still wanted are made again."""
-    copies.cache_clear()
-    for target in Path(_DOWNLOADS.name).iterdir():
-        shutil.rmtree(target, ignore_errors=True)
