@@ -95,15 +95,6 @@ def test_the_class_is_a_choice(key: str):
     assert attribution.offer(None, None, "2").value == "true"
 
 
-def test_a_rough_map_is_taken_again_in_more_steps(key: str, monkeypatch: pytest.MonkeyPatch):
-    steps = []
-    real = explained.attribute
-    monkeypatch.setattr(explained, "ROUGH", 0.0)
-    monkeypatch.setattr(explained, "attribute", lambda *args: steps.append(args[5:]) or real(*args))
-    fine = explained.after(wish(key, method="integrated-gradients"))
-    assert steps == [(), (128,)] and fine.steps == 128 and "completeness error in 128 steps" in explained._sum(fine)
-
-
 def test_it_is_computed_once_and_taken_away_as_json(key: str):
     shown(key, names(key)[1])
     before = explained._attribution.cache_info().misses, explained._tested.cache_info().misses

@@ -23,7 +23,8 @@ def trap_figure(found: Mapping[str, Sprung]) -> dict[str, Any]:
                     orientation="h", text=[f"{s.correct} of {s.total}" for s in scores], textposition="outside",
                     cliponaxis=False, hovertext=[f"{plain(name)}<br>{s}" for s in scores], hoverinfo="text")
     fig.add_vline(x=100 / first.classes, line={"dash": "dot", "width": 2, "color": NEUTRAL})
-    fig.update_xaxes(title="test accuracy; dotted: by chance", ticksuffix=" %", range=[0, 120], dtick=25)
+    fig.update_xaxes(title="test accuracy; dotted: by chance", range=[0, 145], tickvals=[0, 50, 100],
+                     ticktext=["0 %", "50 %", "100 %"])
     fig.update_yaxes(autorange="reversed")
     fig.update_layout(barmode="group", bargap=0.25, height=130 + len(rows) * (14 + 18 * len(found)))
     return figure(fig)
