@@ -26,15 +26,12 @@ from vpt_core.analysis import (
     before_tuning,
     delete_and_insert,
 )
-from vpt_core.analysis.attribution import STEPS
 from vpt_core.errors import UserError
 from vpt_core.methods import METHODS, Prompted
 from vpt_core.runs import Run
 from vpt_core.traps import is_trap, stamp
 
 TRUE, PREDICTED = "true", "predicted"
-ROUGH = 0.1
-"""Relative completeness error beyond which integrated gradients are taken again in twice as many steps."""
 _lock = threading.Lock()
 
 
@@ -104,10 +101,7 @@ def _attribution(folder: Path, image: int, target: int, method: str, baseline: s
     run = Run(folder)
     model, pixels = classifier(run).model, pictures.pixels(Result("", (run,)), image, run.spec.image_size)
     model = before_tuning(model) if frozen else model
-    found = attribute(model, pixels, target, method, baseline)
-    if found.relative_error is not None and found.relative_error > ROUGH:
-        found = attribute(model, pixels, target, method, baseline, 2 * STEPS)
-    return found
+    return attribute(model, pixels, target, method, baseline)
 
 
 @lru_cache(maxsize=128)

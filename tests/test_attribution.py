@@ -73,6 +73,14 @@ def test_integrated_gradients_are_complete():
     assert {attribute(deep(), IMAGE, 2, m).error for m in ATTRIBUTIONS if m != "integrated-gradients"} == {None}
 
 
+def test_a_rough_map_is_taken_again_in_more_steps(monkeypatch):
+    assert attribute(deep(), IMAGE, 2).steps == 32
+    monkeypatch.setattr("vpt_core.analysis.attribution.ROUGH", 0.0)
+    fine = attribute(deep(), IMAGE, 2)
+    assert fine.steps == 128 and fine.error < attribute(deep(), IMAGE, 2, steps=8).error and fine.baseline == "mean"
+    assert attribute(deep(), IMAGE, 2, steps=8).steps == 8 and attribute(deep(), IMAGE, 2, "saliency").steps == 32
+
+
 def test_each_method_is_what_it_is_defined_to_be():
     model = deep()
     x = to_pixels(IMAGE[None]).requires_grad_()

@@ -95,15 +95,6 @@ def test_the_class_is_a_choice(key: str):
     assert attribution.offer(None, None, "2").value == "true"
 
 
-def test_a_rough_map_is_taken_again_in_more_steps(key: str, monkeypatch: pytest.MonkeyPatch):
-    steps = []
-    real = explained.attribute
-    monkeypatch.setattr(explained, "ROUGH", 0.0)
-    monkeypatch.setattr(explained, "attribute", lambda *args: steps.append(args[5:]) or real(*args))
-    fine = explained.after(wish(key, method="integrated-gradients"))
-    assert steps == [(), (64,)] and fine.steps == 64 and "completeness error in 64 steps" in explained._sum(fine)
-
-
 def test_it_is_computed_once_and_taken_away_as_json(key: str):
     shown(key, names(key)[1])
     before = explained._attribution.cache_info().misses, explained._tested.cache_info().misses
@@ -143,7 +134,7 @@ def test_the_trap_is_sprung_where_there_is_one(key: str, trapped: Path, monkeypa
     (waiting, none), (said, chart) = trap.show(trapped_key)
     assert "Testing Linear probe" in waiting and none is None
     assert said.startswith("Linear probe: Right: ") and "with swapped stamps" in said
-    assert chart["data"][0]["x"] == ["with the stamps", "without stamps", "with swapped stamps"]
+    assert chart["data"][0]["y"] == ["with the stamps", "without stamps", "with swapped stamps"]
 
 
 def test_the_share_of_the_map_on_the_stamp_is_told(trapped: Path, monkeypatch: pytest.MonkeyPatch):

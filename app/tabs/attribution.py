@@ -53,7 +53,7 @@ def build(page: Page, run: gr.Radio) -> None:
     with gr.Row():
         with gr.Column(min_width=320):
             slider = gr.ImageSlider(label="Before | after", interactive=False, buttons=["download", "fullscreen"], format="png",
-                                    max_height=420, elem_id="inspect-attribution")
+                                    height=420, elem_id="inspect-attribution")
             sums = sentence(css="note", elem_id="inspect-attribution-sums")
             sentence(_NOTE, css="note")
         with gr.Column(min_width=320):
@@ -78,12 +78,12 @@ def build(page: Page, run: gr.Radio) -> None:
 def _choices() -> list[gr.components.Component]:
     with gr.Row():
         method = gr.Dropdown([(row.title, name) for name, row in ATTRIBUTIONS.items()], value=next(iter(ATTRIBUTIONS)),
-                             label="Method", min_width=180, elem_id="inspect-attribution-method")
-        target = gr.Dropdown(class_choices([]), value=TRUE, label="For which class", min_width=180,
+                             label="Method", min_width=220, elem_id="inspect-attribution-method")
+        target = gr.Dropdown(class_choices([]), value=TRUE, label="For which class", min_width=220,
                              elem_id="inspect-attribution-class")
         baseline = gr.Dropdown([(row.title, name) for name, row in BASELINES.items()], value=next(iter(BASELINES)),
-                               label="What counts as nothing", min_width=180, elem_id="inspect-attribution-baseline")
-        grain = gr.Radio([("patches", PATCHES), ("pixels", PIXELS)], value=PATCHES, label="Map of", min_width=180,
+                               label="What counts as nothing", min_width=220, elem_id="inspect-attribution-baseline")
+        grain = gr.Radio([("patches", PATCHES), ("pixels", PIXELS)], value=PATCHES, label="Map of", min_width=220,
                          elem_id="inspect-attribution-grain")
     return [method, target, baseline, grain]
 

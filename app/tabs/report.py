@@ -22,7 +22,7 @@ _lock = threading.Lock()
 
 def build(page: Page, run: gr.Radio) -> None:
     """A button that writes the report on the run chosen in `run`, and one that downloads it."""
-    write = gr.Button("Write the report (HTML), about half a minute", elem_id="save-report-write")
+    write = gr.Button("Write the report (HTML), about a minute", elem_id="save-report-write")
     file = gr.DownloadButton("Download the report", visible=False, elem_id="save-report")
     run.change(lambda: gr.DownloadButton(visible=False), None, file, api_visibility="private", show_progress="hidden")
     write.click(show, [page.result, run], file, api_visibility="private", show_progress_on=[write], concurrency_limit=2)

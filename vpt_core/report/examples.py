@@ -16,8 +16,7 @@ from vpt_core.standing import right
 from vpt_core.tasks import Task, resize
 
 SIDE = 224  # pixels a side of each picture
-WRONG, RIGHT = 2, 1  # how many of each kind, where there are so many
-STEPS = 16  # of integrated gradients: a report should be written in half a minute
+EXAMPLES, WRONG = 3, 2  # how many are shown, and how many of them are wrong ones where there are so many
 _NOTE = (
     "The image; the attention of the read-out's query in the last layer, mean of its heads; what the score of the true class "
     "rests on by integrated gradients against the image's mean colour: before tuning, which is the frozen backbone under this "
@@ -39,15 +38,16 @@ def chosen(run: Run) -> list[int]:
     """Numbers of the test images to show: the surest wrong answers, then the surest right ones."""
     sure, good = softmax(run.array("logits")).max(axis=1), right(run)
     order = np.argsort(-sure, kind="stable")
-    return [*order[~good[order]][:WRONG].tolist(), *order[good[order]][:RIGHT].tolist()]
+    wrong = order[~good[order]][:WRONG]
+    return [*wrong.tolist(), *order[good[order]][: EXAMPLES - len(wrong)].tolist()]
 
 
 def _example(run: Run, image: int, pixels: np.ndarray, classifier: Classifier) -> Element:
     model, true = classifier.model, int(run.labels[image])
-    after = attribute(model, pixels, true, steps=STEPS)
+    after = attribute(model, pixels, true)
     figures = [picture(resize(pixels[None], SIDE)[0], "the test image", run.image_names[image]), _attention(model, pixels)]
     if run.spec.method != "linear":  # a linear probe leaves the backbone as it was
-        figures.append(_map(pixels, attribute(before_tuning(model), pixels, true, steps=STEPS), "before tuning"))
+        figures.append(_map(pixels, attribute(before_tuning(model), pixels, true), "before tuning"))
     figures.append(_map(pixels, after, "after tuning"))
     tested = delete_and_insert(model, pixels, true, after.patches)
     shares = softmax(run.array("logits")[image])
