@@ -67,7 +67,8 @@ def _no_folders(images: int) -> None:
     found = f"{images} images" if images > 1 else "1 image"
     raise UserError(
         f"I found {found} but no class folders. "
-        "Put each class in its own folder, for example cat/1.jpg, dog/1.jpg, and zip again."
+        "Put each class in its own folder, for example cat/1.jpg, dog/1.jpg, and zip again; or add a labels.csv "
+        "with the columns file and label."
     )
 
 
