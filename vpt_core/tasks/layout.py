@@ -43,7 +43,7 @@ def arrange(paths: Sequence[Parts]) -> Layout:
     if not any(len(path) > 1 for path in paths):
         _no_folders(len(paths))
     wrapper = _wrapper(paths)
-    inner = [path[len(wrapper) :] if path[: len(wrapper)] == wrapper else path[-1:] for path in paths]
+    inner = [path[len(wrapper) :] if path[:-1][: len(wrapper)] == wrapper else path[-1:] for path in paths]
     tops = _split_folders(inner)
     places: list[tuple[str, str] | str] = []
     above: dict[str, set[Parts]] = defaultdict(set)
