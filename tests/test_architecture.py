@@ -14,12 +14,13 @@ ROOT = Path(__file__).parents[1]
 FILES = [*sorted((ROOT / "vpt_core").rglob("*.py")), *sorted((ROOT / "app").rglob("*.py")), ROOT / "app.py"]
 LIBRARY = [file for file in FILES if file.is_relative_to(ROOT / "vpt_core")]
 
-GROUND = {"errors", "table", "options", "spec", "metrics", "paired", "paths", "ledger", "files", "shortage"}
+GROUND = {"errors", "table", "options", "spec", "metrics", "paired", "paths", "ledger", "files", "shortage", "tensor_header"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "paths": set(),
     "files": set(),
     "shortage": {"errors"},
+    "tensor_header": {"errors"},
     "table": {"errors"},
     "options": {"errors"},
     "metrics": {"errors"},

@@ -97,3 +97,37 @@ def test_hostile_images(entry: dict) -> None:
             assert entry["expect"] != "accept", error
             return
     assert entry["expect"] != "reject" and pixels.shape == (STORE_SIZE, STORE_SIZE, 3)
+
+
+def split_at(data: bytes, at: int, piece: bytes, number: int) -> bytes:
+    return data[:at] + piece * number + data[at:]
+
+
+def fragmented() -> dict[str, bytes]:
+    """Small photos blown up with pieces that say nothing."""
+    jpeg, png = (encoded(Image.new("RGB", (20, 20)), kind) for kind in ("JPEG", "PNG"))
+    gif = encoded(Image.new("P", (20, 20)), "GIF")
+    first = gif.index(b",", 13)
+    return {
+        "segments": split_at(jpeg, 2, b"\xff\xfe\0\2", 9_000),
+        "fill": split_at(jpeg, 2, b"\xff", 9_000),
+        "zeros": b"\xff\xd8\xff" + bytes(1_000_000),
+        "scans": split_at(jpeg, jpeg.index(b"\xff\xda"), jpeg[jpeg.index(b"\xff\xda") : -2], 70),
+        "chunks": split_at(png, 33, chunk(b"teXt", b""), 9_000),
+        "comments": split_at(gif, first, b"!\xfe\1a\0", 9_000),
+        "comment": split_at(gif, first, b"!\xfe" + b"\1a" * 9_000 + b"\0", 1),
+        "stray": split_at(gif, first, b"\1", 9_000),
+    }
+
+
+@pytest.mark.parametrize("case", fragmented())
+def test_photos_of_a_thousand_pieces_are_refused_before_they_are_read(case, monkeypatch) -> None:
+    monkeypatch.setattr(Image, "open", lambda *_, **__: pytest.fail("it was opened"))
+    with pytest.raises(UserError, match="too many pieces"):
+        load_image(fragmented()[case])
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF"])
+def test_photos_of_a_few_more_pieces_are_read(kind) -> None:
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (700, 700, 3), dtype=np.uint8))
+    assert load_image(encoded(noise, kind, **({"progressive": True, "quality": 100} if kind == "JPEG" else {}))).any()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from vpt_core.backbones import Backbone, load_backbone, to_pixels
+from vpt_core.backbones import Backbone, load_backbone, names_file, to_pixels
 from vpt_core.embed import EVAL_BATCH
 from vpt_core.errors import UserError
 from vpt_core.files import write_whole
@@ -22,6 +23,7 @@ from vpt_core.model import Model
 from vpt_core.spec import Spec
 from vpt_core.tasks import STORE_SIZE, load_image, resize
 from vpt_core.tasks.names import clean_name
+from vpt_core.tensor_header import Shape, read_header
 
 FORMAT = 1
 MAX_BYTES = 512 * 1024**2
@@ -79,11 +81,12 @@ def save_prompt(path: Path, model: Model, about: About, learned: dict[str, Tenso
 def load_prompt(path: str | Path, backbone: Backbone | None = None) -> Classifier:
     """The classifier in a prompt file, on `backbone` or on the shared frozen copy of the one it was tuned on.
 
-    Raises `UserError` when the file is damaged, too large, not a prompt file, or made for other weights.
+    Names, kinds and shapes are held against the model before a tensor is read. Raises `UserError` when the file is damaged,
+    too large, not a prompt file, or made for other weights, and when a file without its run names a file of weights.
     """
     path = Path(path)
-    about, tensors = _read(path)
-    backbone = backbone or load_backbone(about.backbone)
+    about, shapes = _read(path)
+    backbone = backbone or load_backbone(_named_backbone(path, about))
     if backbone.weights_hash != about.weights_hash:
         raise UserError(
             f"{path.name} was tuned on other weights, of {about.backbone} (hash {about.weights_hash[:12]}); here is "
@@ -91,11 +94,11 @@ def load_prompt(path: str | Path, backbone: Backbone | None = None) -> Classifie
         )
     backbone.check_size(about.image_size)
     # Before the model is built: a description may not ask for more memory than the file itself takes.
-    if "head.bias" not in tensors or len(tensors["head.bias"].flatten()) != len(about.classes):
+    if "head.bias" not in shapes or math.prod(shapes["head.bias"].sizes) != len(about.classes):
         raise UserError(f"{path.name} names {len(about.classes)} classes, and has no head for so many.")
     model = Model(backbone, about.method, about.options, len(about.classes), about.seed, about.image_size)
-    _fit_or_refuse(path.name, model, tensors)
-    model.load_state_dict(tensors)
+    _fit_or_refuse(path.name, model, shapes)
+    model.load_state_dict(_tensors(path))
     return Classifier(model, about)
 
 
@@ -104,21 +107,45 @@ def read_about(path: Path) -> About:
     return _read(path)[0]
 
 
-def _read(path: Path) -> tuple[About, dict[str, torch.Tensor]]:
+def _read(path: Path) -> tuple[About, dict[str, Shape]]:
     if not path.is_file():
         raise UserError(f"There is no file {path.name!r} here.")
     if path.stat().st_size > MAX_BYTES:
         megabytes = path.stat().st_size / 1e6
         raise UserError(f"{path.name} has {megabytes:.0f} MB; a prompt file has {MAX_BYTES / 1e6:.0f} MB at most.")
+    texts, shapes = read_header(path)
+    if _KEY not in texts:
+        raise UserError(f"{path.name} is a safetensors file, but not a prompt file: it does not say what it was tuned on.")
+    return _about(path.name, texts[_KEY]), shapes
+
+
+def _named_backbone(path: Path, about: About) -> str:
+    """The backbone that a file names. A path to weights is a run's to give, in its spec; a lone file may be a stranger's."""
+    if not names_file(about.backbone) or about.backbone == _backbone_of_run(path.parent):
+        return about.backbone
+    raise UserError(f"{path.name} asks for weights in a file of this computer, {about.backbone!r}. If you trust it, give the "
+                    "backbone: load_prompt(file, load_backbone(name)).")
+
+
+def _backbone_of_run(folder: Path) -> str:
+    """The backbone that the run in `folder` asked for; empty where there is no run."""
+    try:
+        return Spec.from_json(json.loads((folder / "spec.json").read_bytes())).backbone
+    except (OSError, ValueError, TypeError):
+        return ""
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file whose header is good. Raises `UserError` for numbers that are not finite."""
     try:
         with safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get(_KEY)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (safe_open is no dict)
     except (SafetensorError, OSError, ValueError) as error:
         raise UserError(f"{path.name} is not a valid safetensors file ({error}).") from error
-    if text is None:
-        raise UserError(f"{path.name} is a safetensors file, but not a prompt file: it does not say what it was tuned on.")
-    return _about(path.name, text), tensors
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise UserError(f"{path.name} holds numbers in {name} that are not finite; it cannot be used.")
+    return tensors
 
 
 def _about(name: str, text: str) -> About:
@@ -150,14 +177,11 @@ def _about(name: str, text: str) -> About:
     return About(**data | shown)
 
 
-def _fit_or_refuse(name: str, model: Model, tensors: dict[str, torch.Tensor]) -> None:
-    wanted = model.state_dict()
-    if set(wanted) != set(tensors):
-        held = ", ".join(sorted(tensors))
+def _fit_or_refuse(name: str, model: Model, shapes: dict[str, Shape]) -> None:
+    wanted = {key: str(Shape(str(t.dtype).removeprefix("torch."), tuple(t.shape))) for key, t in model.state_dict().items()}
+    if set(wanted) != set(shapes):
+        held = ", ".join(sorted(shapes))
         raise UserError(f"{name} holds {held[:200]}; {model.method.title} needs {', '.join(sorted(wanted))}.")
-    for key, tensor in tensors.items():
-        here, need = (f"{t.dtype} {tuple(t.shape)}" for t in (tensor, wanted[key]))
-        if here != need:
-            raise UserError(f"{name} holds {key} as {here}; this model needs {need}.")
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise UserError(f"{name} holds numbers in {key} that are not finite; it cannot be used.")
+    for key, shape in shapes.items():
+        if str(shape) != wanted[key]:
+            raise UserError(f"{name} holds {key} as {shape}; this model needs {wanted[key]}.")

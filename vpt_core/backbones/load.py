@@ -56,6 +56,11 @@ def card(name: str) -> Card:
     return row or timm_models.describe(timm_models.build(full, device="meta"), full)
 
 
+def names_file(name: str) -> bool:
+    """True for a backbone whose weights the name asks to read from a local file."""
+    return name.endswith(_FILE)
+
+
 def _unknown(name: str) -> UserError:
     close = get_close_matches(name, [*BACKBONES, *timm_models.names()], n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""

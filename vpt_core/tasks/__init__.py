@@ -8,7 +8,7 @@ from pathlib import Path
 from vpt_core.errors import UserError
 from vpt_core.tasks.builtin import TASKS
 from vpt_core.tasks.images import STORE_SIZE, load_image, resize
-from vpt_core.tasks.importer import import_task
+from vpt_core.tasks.importer import import_classes, import_task
 from vpt_core.tasks.limits import LIMITS, PAGE_LIMITS, Limits
 from vpt_core.tasks.report import Report
 from vpt_core.tasks.splits import Splits
@@ -24,6 +24,7 @@ __all__ = [
     "Report",
     "Splits",
     "Task",
+    "import_classes",
     "import_task",
     "load_image",
     "load_task",

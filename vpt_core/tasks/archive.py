@@ -21,8 +21,8 @@ from vpt_core.tasks.names import clean_name, decode_zip_names
 _ENCRYPTED, _UTF8 = 0x1, 0x800  # general purpose flags of a member
 _LOCAL_HEADER = 30  # bytes before a member's name and data
 _DIRECTORY_BYTES = 1_000  # of an archive's directory, for each entry allowed; the usual ones need a tenth
-_OTHER_KINDS = ((b"7z\xbc\xaf\x27\x1c", "a 7z archive"), (b"Rar!", "a RAR archive"), (b"\x1f\x8b", "a gzip archive"),
-                (b"\xfd7zXZ", "an xz archive"), (b"BZh", "a bzip2 archive"))
+_OTHER_KINDS = ((b"7z\xbc\xaf\x27\x1c", "a 7z archive"), (b"Rar!", "a RAR archive"), (b"\xfd7zXZ", "an xz archive"),
+                (b"BZh", "a bzip2 archive"))
 
 
 class _Reader(io.BufferedReader):
@@ -66,7 +66,7 @@ def _list(archive: zipfile.ZipFile, name: str, limits: Limits) -> Listing:
         raise UserError(f"{name} has a password. Please make one without.")
     listing = Listing(name, limits)
     for member, stored in zip(members, _names(members, listing), strict=True):
-        parts = _parts(stored)
+        parts = path_parts(stored)
         if _is_folder(member):
             listing.add_folder(parts)
         else:
@@ -90,7 +90,7 @@ def _is_folder(member: zipfile.ZipInfo) -> bool:
     return member.filename.endswith("/")  # is_dir() fails on an empty name
 
 
-def _parts(stored: str) -> tuple[str, ...]:
+def path_parts(stored: str) -> tuple[str, ...]:
     """Path components; the first is empty when the path is absolute. Old Windows tools wrote backslashes."""
     path = stored.replace("\\", "/")
     parts = tuple(part for part in path.split("/") if part not in ("", "."))
@@ -125,8 +125,7 @@ def _not_a_zip(source: Path) -> str:
     if head.startswith(b"PK"):
         return f"{name} is damaged or incomplete. Please copy or upload it again, or make the zip again."
     kind = next((kind for mark, kind in _OTHER_KINDS if head.startswith(mark)), "")
-    kind = kind or ("a tar archive" if head[257:262] == b"ustar" else "")
     if kind:
-        return f"{name} is not a zip but {kind}. Please unpack it and zip its folders."
+        return f"{name} is not a zip or tar.gz but {kind}. Please unpack it and zip its folders."
     what = "" if sniff(head) else " but a single image"
     return f"{name} is not a zip{what}. Put each class in its own folder and zip the folders."

@@ -10,6 +10,7 @@ from PIL import Image
 
 from vpt_core.errors import UserError
 from vpt_core.tasks.limits import LIMITS, Limits
+from vpt_core.tasks.structure import too_fragmented
 
 STORE_SIZE = 224
 """Pixels a side at which images are kept; squashed to a square, as the paper does for VTAB."""
@@ -95,6 +96,8 @@ def decode(data: bytes, limits: Limits) -> tuple[np.ndarray, int]:
         raise UserError(f"larger than {limits.file_bytes / 1e6:.0f} MB")
     if reason := sniff(data[:HEAD]):
         raise UserError(reason)
+    if too_fragmented(data):
+        raise UserError(f"made of far too many pieces; {_CONVERT} again")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             area = _check_size(image, limits)

@@ -1,25 +1,28 @@
-"""A folder or zip of class folders becomes a task. Nothing is extracted or written, and all that is left out is named."""
+"""A folder, zip or tar of class folders becomes a task. Nothing is extracted or written, and all that is left out is named."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from vpt_core.errors import UserError
-from vpt_core.tasks import checks
+from vpt_core.tasks import checks, tar
 from vpt_core.tasks.archive import open_zip
 from vpt_core.tasks.folder import list_folder
 from vpt_core.tasks.images import HEAD, STORE_SIZE, decode, sniff
-from vpt_core.tasks.layout import arrange
+from vpt_core.tasks.labels import arrange_by, find_table
+from vpt_core.tasks.layout import Layout, arrange
 from vpt_core.tasks.limits import LIMITS, Limits
 from vpt_core.tasks.listing import File, Listing, TooMuch
 from vpt_core.tasks.names import clean_name, natural, shorten, shorten_all
 from vpt_core.tasks.report import Report, counts
+from vpt_core.tasks.tar import is_tar, open_tar
 from vpt_core.tasks.task import Task
 
 Progress = Callable[[int, int], None]
@@ -36,21 +39,37 @@ class _Placed:
 
 
 def import_task(source: Path, name: str | None = None, limits: Limits = LIMITS, progress: Progress | None = None) -> Task:
-    """The task in `source`, a folder or a .zip of class folders, possibly within train, val and test folders.
+    """The task in `source`, a folder, zip, tar or tar.gz of class folders, possibly within train, val and test folders;
+    or of images in any folders and one CSV with their labels.
 
     `name`: what the task is called; by default as the source. The same source gives the same task. Its report lists each
     file that was not used, with the reason. Raises `UserError` when there are not two classes with an image each, or when
     a limit on the whole is exceeded.
     """
+    title = shorten(clean_name(source.stem if source.is_file() else source.resolve().name))
     with _open(source, limits) as listing:
-        placed, notes = _place(_candidates(listing), listing)
-        _check_amount(placed, limits, listing.source)
-        kept, pixels = _decode(placed, listing, progress)
+        return _task(listing, name, title, progress)
+
+
+def import_classes(
+    classes: Mapping[str, Sequence[Path]], title: str, limits: Limits = LIMITS, progress: Progress | None = None
+) -> Task:
+    """The task of image files that are given class by class; otherwise as `import_task`. `title` is its name too."""
+    listing = Listing(title, limits)
+    for name, files in classes.items():
+        for file in files:
+            listing.add((clean_name(name), file.name), partial(open, file, "rb"))
+    return _task(listing, None, title, progress)
+
+
+def _task(listing: Listing, name: str | None, title: str, progress: Progress | None) -> Task:
+    placed, notes, warnings = _place(_candidates(listing), listing)
+    _check_amount(placed, listing.limits, listing.source)
+    kept, pixels = _decode(placed, listing, progress)
     names = sorted({item.name for item in kept}, key=natural)
     _check_classes(names, listing)
     classes = tuple(shorten_all(names))
     number = {full: label for label, full in enumerate(names)}
-    title = shorten(clean_name(source.stem if source.is_file() else source.resolve().name))
     task = Task(
         name=name or title,
         title=title,
@@ -61,7 +80,7 @@ def import_task(source: Path, name: str | None = None, limits: Limits = LIMITS, 
         labels=np.array([number[item.name] for item in kept], dtype=np.int64),
         given=np.array([item.split for item in kept], dtype="<U5"),
         names=tuple(item.file.path for item in kept),
-        report=Report(listing.source, {}, listing.skipped, notes=[*listing.notes, *notes, *_merged(kept)]),
+        report=Report(listing.source, {}, listing.skipped, warnings, [*listing.notes, *notes, *_merged(kept)]),
     )
     task.report.classes = counts(task.classes, task.labels, task.given)
     task.report.warnings += checks.left_out(listing.folders, {item.file.parts for item in kept})
@@ -74,13 +93,19 @@ def _open(source: Path, limits: Limits) -> Iterator[Listing]:
     if source.is_dir():
         yield list_folder(source, limits)
     elif source.is_file():
-        try:
-            with open_zip(source, limits) as listing:
-                yield listing
-        except PermissionError as error:
-            raise UserError(f"{source.name} cannot be read ({error.strerror}).") from error
+        with _opener(source)(source, limits) as listing:
+            yield listing
     else:
-        raise UserError(f"There is no folder and no zip file {str(source)!r}.")
+        raise UserError(f"There is no folder, zip or tar {str(source)!r}.")
+
+
+def _opener(source: Path) -> Callable[[Path, Limits], AbstractContextManager[Listing]]:
+    """By what the file holds, not by its name."""
+    try:
+        with source.open("rb") as file:
+            return open_tar if is_tar(file.read(tar.HEAD)) else open_zip
+    except OSError as error:
+        raise UserError(f"{source.name} cannot be read ({error.strerror}).") from error
 
 
 def _candidates(listing: Listing) -> list[File]:
@@ -114,15 +139,34 @@ def _because(skipped: Sequence[tuple[str, str]]) -> str:
     return f": {'; '.join(listed)}{'; …' if len(files) > 3 else ''}."
 
 
-def _place(files: list[File], listing: Listing) -> tuple[list[_Placed], list[str]]:
-    layout = arrange([file.parts for file in files])
+def _place(files: list[File], listing: Listing) -> tuple[list[_Placed], list[str], list[str]]:
+    """The images that have a class, notes and warnings."""
+    layout, warnings = _arrange(files, listing)
     placed = []
     for file, place in zip(files, layout.places, strict=True):
         if isinstance(place, str):
             listing.skipped.append((file.path, place))
         else:
             placed.append(_Placed(file, *place))
-    return placed, layout.notes
+    return placed, layout.notes, warnings
+
+
+def _arrange(files: list[File], listing: Listing) -> tuple[Layout, list[str]]:
+    """By folders; by a table of labels where folders do not tell two classes."""
+    paths = [file.parts for file in files]
+    try:
+        layout = arrange(paths)
+    except UserError:
+        table = find_table(listing)
+        if table is None:
+            raise
+    else:
+        told = {place[0] for place in layout.places if not isinstance(place, str)}
+        table = find_table(listing) if len(told) < 2 else None
+        if table is None:
+            return layout, []
+    listing.skipped[:] = [(file, reason) for file, reason in listing.skipped if file != table.path]
+    return arrange_by(table, paths)
 
 
 def _check_amount(placed: list[_Placed], limits: Limits, source: str) -> None:

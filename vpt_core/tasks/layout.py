@@ -43,7 +43,7 @@ def arrange(paths: Sequence[Parts]) -> Layout:
     if not any(len(path) > 1 for path in paths):
         _no_folders(len(paths))
     wrapper = _wrapper(paths)
-    inner = [path[len(wrapper) :] if path[: len(wrapper)] == wrapper else path[-1:] for path in paths]
+    inner = [path[len(wrapper) :] if path[:-1][: len(wrapper)] == wrapper else path[-1:] for path in paths]
     tops = _split_folders(inner)
     places: list[tuple[str, str] | str] = []
     above: dict[str, set[Parts]] = defaultdict(set)
@@ -67,7 +67,8 @@ def _no_folders(images: int) -> None:
     found = f"{images} images" if images > 1 else "1 image"
     raise UserError(
         f"I found {found} but no class folders. "
-        "Put each class in its own folder, for example cat/1.jpg, dog/1.jpg, and zip again."
+        "Put each class in its own folder, for example cat/1.jpg, dog/1.jpg, and zip again; or add a labels.csv "
+        "with the columns file and label."
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import lzma
 import re
 import struct
+import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
@@ -20,7 +21,8 @@ _CLUTTER_FOLDERS = {"__macosx", "@eadir", "__pycache__", "$recycle.bin", "system
                     ".ipynb_checkpoints", ".trashes", ".spotlight-v100", ".fseventsd", ".thumbnails", ".cache"}
 
 # Whatever a damaged archive makes the standard library's readers raise.
-_DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, ValueError, RuntimeError, MemoryError)
+_DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error, EOFError, ValueError, RuntimeError,
+           MemoryError)
 
 
 @dataclass(frozen=True)
