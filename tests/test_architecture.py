@@ -57,7 +57,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 """For each part of the library (a module, or a package with all that is in it) the parts that it may import."""
 
 TOP = {"__main__", "commands"}
-EVERYWHERE = {"umap"}  # seconds of numba: imported where it is first used
+# Seconds of numba, a second of pyarrow: imported where they are first used.
+EVERYWHERE = {"umap", "vpt_core.tasks.hub_reader.read_sample"}
 
 
 def part(file: Path) -> str:

@@ -65,7 +65,7 @@ def test_maps_come_first_then_their_test_then_the_prompts(key: str):
     assert "Before is the frozen backbone with its own classifier, Linear probe of this result." in line
     assert before.shape == after.shape == (336, 336, 3) and not np.array_equal(before, after)
     assert "Before tuning the score is" in sums and first[3] is None and first[4] == attribution._WAIT
-    assert second[3]["data"] and "for 5 random orders" in second[4] and not second[5].visible
+    assert second[3]["data"] and "for 5 random orders" in second[4] and not first[5].visible
     assert last[5].visible and last[6]["data"][0]["z"] and "completeness error" in last[7]
 
 

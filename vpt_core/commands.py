@@ -32,10 +32,11 @@ def list_(args: argparse.Namespace) -> int:
 
 
 def check(args: argparse.Namespace) -> int:
-    from vpt_core.tasks import import_task
+    from vpt_core.tasks import import_task, load_set
 
     try:
-        report = import_task(Path(args.source)).report
+        task = load_set(args.source) if args.source.startswith("hub:") else import_task(Path(args.source))
+        report = task.report
     except UserError as refusal:
         if not args.json:
             raise

@@ -53,7 +53,7 @@ def build(page: Page, run: gr.Radio) -> None:
     with gr.Row():
         with gr.Column(min_width=320):
             slider = gr.ImageSlider(label="Before | after", interactive=False, buttons=["download", "fullscreen"], format="png",
-                                    height=420, elem_id="inspect-attribution")
+                                    max_height=420, elem_id="inspect-attribution")
             sums = sentence(css="note", elem_id="inspect-attribution-sums")
             sentence(_NOTE, css="note")
         with gr.Column(min_width=320):
@@ -105,7 +105,9 @@ def offer(key: str | None, name: str | None, target: str) -> gr.Dropdown:
 def explain(
     key: str | None, name: str | None, image: int, on: bool, method: str, target: str, baseline: str, grain: str
 ) -> Iterator[list[Any]]:
-    """Both maps, then the test of the second, then what the prompts add."""
+    """Both maps, then the test of the second, then what the prompts add; each once, or a picture would be replaced while
+    the browser fetches it.
+    """
     result = find_seed(key)
     if not on or result is None or name is None or image >= result.runs[0].test.total:
         yield _nothing(_FIRST)
@@ -119,14 +121,14 @@ def explain(
     hidden = [gr.Column(visible=False), None, ""]
     yield [*maps, None, _WAIT, *hidden, gr.DownloadButton(interactive=False)]
     tested = explained.tested(wish)
-    curves = [deletion_figure(tested), tested.sentence]
+    same = [gr.skip()] * 3
     data = gr.DownloadButton(value=str(explained.file(wish)), interactive=True)
-    yield [*maps, *curves, *hidden, data]
+    yield [*same, deletion_figure(tested), tested.sentence, *same, data]
     found = explained.prompts(wish)
     if found:
         said = (f"Together they take the score from {found.zero:.2f} to {found.score:.2f}; the parts miss that by "
                 f"{found.error:.2g} (completeness error).")
-        yield [*maps, *curves, gr.Column(visible=True), prompts_figure(found), said, data]
+        yield [*same, *same[:2], gr.Column(visible=True), prompts_figure(found), said, gr.skip()]
 
 
 def slides(wish: Wish, grain: str) -> tuple[np.ndarray, np.ndarray]:

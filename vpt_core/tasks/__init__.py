@@ -7,6 +7,7 @@ from pathlib import Path
 
 from vpt_core.errors import UserError
 from vpt_core.tasks.builtin import TASKS
+from vpt_core.tasks.hub_sets import PREFIX, load_set
 from vpt_core.tasks.images import STORE_SIZE, load_image, resize
 from vpt_core.tasks.importer import import_classes, import_task
 from vpt_core.tasks.limits import LIMITS, PAGE_LIMITS, Limits
@@ -27,6 +28,7 @@ __all__ = [
     "import_classes",
     "import_task",
     "load_image",
+    "load_set",
     "load_task",
     "resize",
 ]
@@ -35,12 +37,15 @@ __all__ = [
 def load_task(source: str) -> Task:
     """The task that `source` names, under that name.
 
-    `source`: a built-in task, a folder that `Task.save` wrote, or a folder or zip of class folders. A built-in name goes
-    first; write ./stamps for a folder of that name. A server must not pass on a visitor's text: it can name any path.
+    `source`: a built-in task, `hub:NAME` (see `load_set`), a folder that `Task.save` wrote, or what `import_task` takes. A
+    built-in name goes first; write ./stamps for a folder of that name. A server must not pass on a visitor's text: it can
+    name any path.
     Raises `UserError` when it is none of these.
     """
     if source in TASKS:
         return TASKS[source].load()
+    if source.startswith(PREFIX):
+        return load_set(source)
     path = Path(source)
     if (path / RECORD).is_file():
         return replace(Task.load(path), name=source)
@@ -48,5 +53,5 @@ def load_task(source: str) -> Task:
         return import_task(path, name=source)
     raise UserError(
         f"There is no task {source!r}. Give a built-in one ({', '.join(TASKS)}), "
-        "a saved task, or a folder or zip that holds a folder of images for each class."
+        "hub:NAME, a saved task, or a folder or zip that holds a folder of images for each class."
     )

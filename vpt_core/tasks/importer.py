@@ -30,7 +30,7 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class _Placed:
+class Placed:
     """A file that is to become an image of a class (its full cleaned name) and of a given split ('' for none)."""
 
     file: File
@@ -64,6 +64,14 @@ def import_classes(
 
 def _task(listing: Listing, name: str | None, title: str, progress: Progress | None) -> Task:
     placed, notes, warnings = _place(_candidates(listing), listing)
+    listing.notes += notes
+    return build(listing, placed, warnings, name, title, progress)
+
+
+def build(
+    listing: Listing, placed: list[Placed], warnings: list[str], name: str | None, title: str, progress: Progress | None
+) -> Task:
+    """The task of images that have their classes. Raises `UserError` as `import_task` does."""
     _check_amount(placed, listing.limits, listing.source)
     kept, pixels = _decode(placed, listing, progress)
     names = sorted({item.name for item in kept}, key=natural)
@@ -80,7 +88,7 @@ def _task(listing: Listing, name: str | None, title: str, progress: Progress | N
         labels=np.array([number[item.name] for item in kept], dtype=np.int64),
         given=np.array([item.split for item in kept], dtype="<U5"),
         names=tuple(item.file.path for item in kept),
-        report=Report(listing.source, {}, listing.skipped, warnings, [*listing.notes, *notes, *_merged(kept)]),
+        report=Report(listing.source, {}, listing.skipped, warnings, [*listing.notes, *_merged(kept)]),
     )
     task.report.classes = counts(task.classes, task.labels, task.given)
     task.report.warnings += checks.left_out(listing.folders, {item.file.parts for item in kept})
@@ -139,7 +147,7 @@ def _because(skipped: Sequence[tuple[str, str]]) -> str:
     return f": {'; '.join(listed)}{'; …' if len(files) > 3 else ''}."
 
 
-def _place(files: list[File], listing: Listing) -> tuple[list[_Placed], list[str], list[str]]:
+def _place(files: list[File], listing: Listing) -> tuple[list[Placed], list[str], list[str]]:
     """The images that have a class, notes and warnings."""
     layout, warnings = _arrange(files, listing)
     placed = []
@@ -147,7 +155,7 @@ def _place(files: list[File], listing: Listing) -> tuple[list[_Placed], list[str
         if isinstance(place, str):
             listing.skipped.append((file.path, place))
         else:
-            placed.append(_Placed(file, *place))
+            placed.append(Placed(file, *place))
     return placed, layout.notes, warnings
 
 
@@ -169,7 +177,7 @@ def _arrange(files: list[File], listing: Listing) -> tuple[Layout, list[str]]:
     return arrange_by(table, paths)
 
 
-def _check_amount(placed: list[_Placed], limits: Limits, source: str) -> None:
+def _check_amount(placed: list[Placed], limits: Limits, source: str) -> None:
     """Before anything is decoded."""
     if len(placed) > limits.images:
         raise UserError(f"{source} holds {len(placed):,} images; {limits.images:,} are taken at most. Use fewer of them.")
@@ -178,11 +186,11 @@ def _check_amount(placed: list[_Placed], limits: Limits, source: str) -> None:
         raise UserError(f"{source} holds {classes:,} classes; {limits.classes:,} are taken at most. Use fewer of them.")
 
 
-def _decode(placed: list[_Placed], listing: Listing, progress: Progress | None) -> tuple[list[_Placed], np.ndarray]:
+def _decode(placed: list[Placed], listing: Listing, progress: Progress | None) -> tuple[list[Placed], np.ndarray]:
     """Those that decode, and their pixels (N, STORE_SIZE, STORE_SIZE, 3) uint8, class by class in order of file names."""
     order = sorted(placed, key=lambda item: natural(item.name))
     pixels = np.empty((len(order), STORE_SIZE, STORE_SIZE, 3), dtype=np.uint8)
-    kept: list[_Placed] = []
+    kept: list[Placed] = []
     area = 0
     for done, item in enumerate(order, start=1):
         try:
@@ -208,7 +216,7 @@ def _check_classes(names: list[str], listing: Listing) -> None:
         raise UserError(f"Only one class (“{shorten(names[0])}”). Two or more are needed, each in its own folder.{skipped}")
 
 
-def _merged(kept: list[_Placed]) -> list[str]:
+def _merged(kept: list[Placed]) -> list[str]:
     """A note for each class whose folders are written differently and look the same."""
     spellings: dict[str, set[str]] = defaultdict(set)
     for item in kept:
