@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
+
+from vpt_core.tasks import PAGE_LIMITS, Limits
 
 
 def _flag(name: str, default: bool) -> bool:
@@ -18,6 +21,20 @@ def _number(name: str, default: int) -> int:
     if said.isdecimal():
         return int(said)
     raise SystemExit(f"{name} is {said!r}; it has to be a whole number, 0 or more.")
+
+
+def _limits() -> Limits:
+    """Those of the page, but for what the operator says; what follows from the number of images grows with it."""
+    images = max(2, _number("VPT_IMAGES", PAGE_LIMITS.images))
+    return replace(
+        PAGE_LIMITS,
+        images=images,
+        classes=max(2, _number("VPT_CLASSES", PAGE_LIMITS.classes)),
+        pixels=_number("VPT_MEGAPIXELS", PAGE_LIMITS.pixels // 1_000_000) * 1_000_000,
+        total_bytes=_number("VPT_UNPACKED_MB", PAGE_LIMITS.total_bytes // 1_000_000) * 1_000_000,
+        entries=max(PAGE_LIMITS.entries, 2 * images),
+        total_pixels=PAGE_LIMITS.total_pixels * max(1, images // PAGE_LIMITS.images),
+    )
 
 
 def logins(said: str) -> list[tuple[str, str]] | None:
@@ -40,8 +57,14 @@ RUNS = Path(os.environ.get("VPT_RUNS", "runs"))
 UPLOAD_MB = _number("VPT_UPLOAD_MB", 100)
 """The largest file a visitor may upload."""
 
+LIMITS = _limits()
+"""Bounds of one data set, which the page says."""
+
 PUBLIC = _flag("VPT_PUBLIC", "SPACE_ID" in os.environ)
 """Strangers use this server: everybody sees only their own data and runs, and idle ones are dropped. On Spaces by default."""
+
+HUB = _flag("VPT_HUB", not PUBLIC)
+"""Visitors may have this server fetch data sets from the hub."""
 
 IDLE_MINUTES = _number("VPT_IDLE_MINUTES", 120)
 """Public: what nobody has used for so long is dropped."""

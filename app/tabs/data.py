@@ -1,27 +1,20 @@
-"""Data: a built-in task or a zip of class folders, and the report on it before anything is trained."""
+"""Data: a built-in task or a person's own images, and the report on it before anything is trained."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 import numpy as np
 
-from app import settings, sources
+from app import sources
 from app.components import stat_cards
 from app.messages import shows_user_errors
 from app.page import Page
-from app.tabs import own
-from vpt_core.tasks import PAGE_LIMITS, TASKS, Task
+from app.tabs import bring, own
+from vpt_core.tasks import TASKS, Task
 
 SHOWN = 24  # sample images
-_HOW = (
-    "One folder for each class, zipped: `cat/1.jpg`, `cat/2.jpg`, `dog/1.jpg` ... Folders `train`, `val` and `test` above the "
-    f"class folders are kept as they are. JPEG, PNG, WebP, BMP, GIF; up to {settings.UPLOAD_MB} MB, "
-    f"{PAGE_LIMITS.images:,} images, {PAGE_LIMITS.pixels // 1_000_000} megapixels each. "
-    "The images stay on the computer that runs this page."
-)
 
 
 def build(page: Page, tab: gr.Tab) -> None:
@@ -30,10 +23,7 @@ def build(page: Page, tab: gr.Tab) -> None:
         with gr.Column(scale=2, min_width=320):
             names = [(f"{row.title} ({row.group})", name) for name, row in TASKS.items()]
             choice = gr.Radio(names, label="A built-in task", elem_id="data-task")
-            upload = gr.File(
-                label="Or your own images: a zip of class folders", file_types=[".zip"], height=150, elem_id="data-upload"
-            )
-            gr.Markdown(_HOW, elem_classes=["note"])
+            fields = bring.build()
         with gr.Column(scale=3, min_width=320):
             about = gr.HTML(elem_id="data-about", html_template="<h3>{{value.title}}</h3><p class='note'>{{value.about}}</p>")
             cards = stat_cards(empty="No data set yet.", elem_id="data-cards")
@@ -63,7 +53,7 @@ def build(page: Page, tab: gr.Tab) -> None:
     choice.input(lambda name: name, choice, page.source, api_visibility="private", show_progress="hidden").then(
         show, page.source, shown, **private
     )
-    upload.upload(take, [upload, page.source], [page.source, upload], **private).success(show, page.source, shown, **private)
+    bring.wire(fields, page, show, shown, **private)
     forward.click(lambda: gr.Tabs(selected="tune"), None, page.tabs, api_visibility="private", show_progress="hidden")
 
 
@@ -88,15 +78,6 @@ def _tables() -> tuple[gr.Dataframe, gr.Dataframe]:
             elem_id="data-skipped",
         )
     return counts, skipped
-
-
-@shows_user_errors
-def take(path: str | None, before: str, progress: gr.Progress = gr.Progress()) -> tuple[str, None]:  # noqa: B008 (Gradio's way)
-    """Import an upload; gives its source and empties the upload field."""
-    if path is None:
-        return before, None
-    progress(0, "Reading the zip")
-    return sources.take_in(Path(path), lambda done, total: progress((done, total), "Reading the images")), None
 
 
 @shows_user_errors
