@@ -42,15 +42,16 @@ def test_an_archive_is_taken_or_refused_in_words(name, tmp_path, monkeypatch):
     assert set(tmp_path.rglob("*")) == {path, tmp_path / "temp"}
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux says here what a process took at most")
 def test_bombs_do_not_take_the_memory_that_they_claim(tmp_path):
     for name in (bombs := [name for name in CASES if "bomb" in name or "lie" in name or "long" in name]):
         (tmp_path / name).write_bytes(CASES[name].make())
     code = (
-        "import resource, sys; from pathlib import Path; from vpt_core.tasks import PAGE_LIMITS, import_task\n"
+        "import sys; from pathlib import Path; from vpt_core.tasks import PAGE_LIMITS, import_task\n"
         "for name in sys.argv[1:]:\n"
         "    try: import_task(Path(name), limits=PAGE_LIMITS)\n"
         "    except ValueError as error: print(name, error)\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
+        "print(int(Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0]) // 1000)"
     )
     work = [sys.executable, "-c", code, *(str(tmp_path / name) for name in bombs)]
     said = subprocess.run(work, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True).stdout
