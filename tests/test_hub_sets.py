@@ -12,12 +12,18 @@ import pytest
 from huggingface_hub import HfFileSystem, close_session, constants
 from standin_sets import CONVERTED, Sets, serving, table
 
+from vpt_core import tasks
 from vpt_core.__main__ import main
 from vpt_core.errors import UserError
 from vpt_core.tasks import LIMITS, load_set, load_task
 from vpt_core.tasks.hub_sets import Wanted, parse
 
 NAME = "ada/pets"
+
+
+@pytest.fixture(autouse=True)
+def fresh() -> None:
+    tasks._fetched.cache_clear()
 
 
 @pytest.fixture
@@ -54,7 +60,9 @@ def test_a_set_with_splits_becomes_a_task(hub):
     task = load_task(f"hub:{NAME}@20")
     assert task.name == f"hub:{NAME}@20" and task.title == NAME
     assert task.report.classes == {"cat": {"train": 8, "test": 3}, "dog": {"train": 7, "test": 2}}
-    assert load_task(f"hub:{NAME}@20").fingerprint == task.fingerprint and not task.report.skipped
+    assert load_set(f"hub:{NAME}@20").fingerprint == task.fingerprint and not task.report.skipped
+    asked = len(hub.asked)
+    assert load_task(f"hub:{NAME}@20") is task and len(hub.asked) == asked  # a comparison fetches it once
     assert not any("main" in line.rpartition("/")[2] for line in hub.asked)
 
 

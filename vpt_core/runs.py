@@ -38,6 +38,8 @@ from vpt_core.train import Epoch
 
 _TOKEN = secrets.token_hex(4)
 WAITING, FINISHED = ("waiting", "running"), ("done", "stopped")
+STATES = (*WAITING, *FINISHED, "interrupted", "failed")
+_PROCESS = re.compile(r"[0-9]{1,9}-[0-9a-z]+")
 _NAME = re.compile(r"[0-9a-z][0-9a-z.-]{0,99}")
 
 
@@ -58,16 +60,23 @@ class Run:
 
         A run that says "waiting" or "running" in a process that is gone is reported as interrupted.
         """
-        status = _read_json(self.folder / "status.json")
-        if status["state"] in WAITING and not _alive(status["process"]):
+        path = self.folder / "status.json"
+        status = _read_json(path)
+        going_on = status.get("state") in WAITING
+        if status.get("state") not in STATES or (going_on and not _PROCESS.fullmatch(str(status.get("process")))):
+            raise _damaged(path)
+        if going_on and not _alive(status["process"]):
             status |= {"state": "interrupted", "reason": "The program ended while this run was going on."}
         return status
 
     @property
     def history(self) -> list[Epoch]:
         path = self.folder / "history.jsonl"
-        lines = path.read_text().split("\n") if path.exists() else [""]
-        return [Epoch(**json.loads(line)) for line in lines[:-1]]  # what follows the last line's end is half a line
+        try:
+            lines = path.read_text().split("\n") if path.exists() else [""]
+            return [Epoch(**json.loads(line)) for line in lines[:-1]]  # what follows the last line's end is half a line
+        except (ValueError, TypeError, RecursionError) as error:
+            raise _damaged(path) from error
 
     @property
     def finished(self) -> bool:
@@ -197,8 +206,19 @@ def _alive(process: str) -> bool:
     return True
 
 
-def _read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+def _read_json(path: Path) -> dict[str, Any]:
+    """What is written in a file of a run. Raises `UserError` when it is no JSON object."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise _damaged(path) from error
+    if not isinstance(data, dict):
+        raise _damaged(path)
+    return data
+
+
+def _damaged(path: Path) -> UserError:
+    return UserError(f"{path.name} of the run {path.parent.name} is damaged. Take the folder out of the folder of runs.")
 
 
 def write_json(path: Path, data: Any) -> None:

@@ -17,7 +17,7 @@ class Spec:
     (for vpt-deep: prompts, dropout, layers); the method checks them.
     """
 
-    task: str = option("sprites-position", "Task", "a built-in task, a folder or zip of class folders, or an imported data set")
+    task: str = option("sprites-position", "Task", "a built-in task, a folder or archive of class folders, or hub:NAME")
     backbone: str = option("vit-s14-saliency", "Backbone", "a backbone of the list, or any timm model")
     method: str = option("vpt-deep", "Method", "how the frozen backbone is adapted")
     options: dict[str, Any] = field(default_factory=dict)

@@ -44,16 +44,23 @@ def rules() -> str:
     )
 
 
-def build() -> Fields:
-    """The components, below each other."""
-    archive = gr.File(
+def archive() -> gr.File:
+    """The field for an archive, with what it has to hold."""
+    field = gr.File(
         label="Or your own images: a zip or tar.gz of class folders", file_types=ARCHIVES, height=150, elem_id="data-upload"
     )
     gr.Markdown(rules(), elem_classes=["note"])
-    with gr.Accordion("Or images class by class", open=False, elem_id="data-classes"):
-        cards = [_card(i) for i in range(CARDS)]
-        more = gr.Button("One more class", size="sm", elem_id="data-classes-more")
-        use = gr.Button("Use these images", elem_id="data-classes-use")
+    return field
+
+
+def build(archive: gr.File) -> Fields:
+    """The other ways, over the whole width of the tab."""
+    with gr.Accordion("Your own images class by class", open=False, elem_id="data-classes"):
+        with gr.Row():
+            cards = [_card(i) for i in range(CARDS)]
+        with gr.Row():
+            more = gr.Button("One more class", elem_id="data-classes-more")
+            use = gr.Button("Use these images", elem_id="data-classes-use")
     shown = gr.State(SHOWN)
     columns = [column for column, _, _ in cards]
     more.click(_one_more, shown, [shown, more, *columns], api_visibility="private", show_progress="hidden")
@@ -62,7 +69,7 @@ def build() -> Fields:
 
 
 def _card(i: int) -> tuple[gr.Column, gr.Textbox, gr.File]:
-    with gr.Column(visible=i < SHOWN, elem_id=f"data-class-{i}") as column:
+    with gr.Column(visible=i < SHOWN, min_width=320, elem_id=f"data-class-{i}") as column:
         name = gr.Textbox(label=f"Class {i + 1}", placeholder=("cat", "dog")[i] if i < 2 else "its name", max_length=80,
                           elem_id=f"data-class-{i}-name")  # fmt: skip
         files = gr.File(label=f"Images of class {i + 1}", file_count="multiple", file_types=PHOTOS, height=130,
@@ -71,12 +78,13 @@ def _card(i: int) -> tuple[gr.Column, gr.Textbox, gr.File]:
 
 
 def _hub() -> list[Any]:
-    with gr.Accordion("Or a data set of the Hugging Face hub", open=False, elem_id="data-hub"):
-        name = gr.Textbox(label="Its name", placeholder="owner/name", max_length=200, elem_id="data-hub-name",
+    with gr.Accordion("A data set of the Hugging Face hub", open=False, elem_id="data-hub"), gr.Row():
+        name = gr.Textbox(label="Its name", placeholder="owner/name", max_length=200, min_width=280, elem_id="data-hub-name",
                           info="A set of images with one label each. A configuration comes after a colon: owner/name:small.")
         most = min(settings.LIMITS.images, LIMITS.images)
-        images = gr.Slider(20, most, min(1_000, most), step=10, precision=0, label="Images to take", elem_id="data-hub-images")
-        get = gr.Button("Get a sample", elem_id="data-hub-get")
+        images = gr.Slider(20, most, min(1_000, most), step=10, precision=0, label="Images to take", min_width=280,
+                           elem_id="data-hub-images")  # fmt: skip
+        get = gr.Button("Get a sample", min_width=160, scale=0, elem_id="data-hub-get")
     return [name, images, get]
 
 

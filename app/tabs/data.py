@@ -23,7 +23,7 @@ def build(page: Page, tab: gr.Tab) -> None:
         with gr.Column(scale=2, min_width=320):
             names = [(f"{row.title} ({row.group})", name) for name, row in TASKS.items()]
             choice = gr.Radio(names, label="A built-in task", elem_id="data-task")
-            fields = bring.build()
+            archive = bring.archive()
         with gr.Column(scale=3, min_width=320):
             about = gr.HTML(elem_id="data-about", html_template="<h3>{{value.title}}</h3><p class='note'>{{value.about}}</p>")
             cards = stat_cards(empty="No data set yet.", elem_id="data-cards")
@@ -32,6 +32,7 @@ def build(page: Page, tab: gr.Tab) -> None:
                 html_template="<ul>{{#each value}}<li>{{this}}</li>{{/each}}</ul>",
             )
             forward = gr.Button("Next: tune", variant="primary", elem_classes=["primary-action"], elem_id="data-next")
+    fields = bring.build(archive)
     samples = gr.Gallery(
         label="Samples",
         show_label=False,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 from vpt_core.errors import UserError
@@ -45,7 +46,7 @@ def load_task(source: str) -> Task:
     if source in TASKS:
         return TASKS[source].load()
     if source.startswith(PREFIX):
-        return load_set(source)
+        return _fetched(source)
     path = Path(source)
     if (path / RECORD).is_file():
         return replace(Task.load(path), name=source)
@@ -55,3 +56,12 @@ def load_task(source: str) -> Task:
         f"There is no task {source!r}. Give a built-in one ({', '.join(TASKS)}), "
         "hub:NAME, a saved task, or a folder or zip that holds a folder of images for each class."
     )
+
+
+@lru_cache(maxsize=1)
+def _fetched(source: str) -> Task:
+    """The latest data set of the hub, for the runs of a comparison: its arrays are shared, so they are read-only."""
+    task = load_set(source)
+    for array in (task.pixels, task.labels, task.given):
+        array.setflags(write=False)
+    return task

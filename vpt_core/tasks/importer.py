@@ -55,7 +55,7 @@ def import_classes(
     classes: Mapping[str, Sequence[Path]], title: str, limits: Limits = LIMITS, progress: Progress | None = None
 ) -> Task:
     """The task of image files that are given class by class; otherwise as `import_task`. `title` is its name too."""
-    listing = Listing(title, limits)
+    listing = Listing("the given files", limits)
     for name, files in classes.items():
         for file in files:
             listing.add((clean_name(name), file.name), partial(open, file, "rb"))
