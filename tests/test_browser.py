@@ -99,7 +99,7 @@ def _open(page: Page, tab: str) -> None:
     page.get_by_role("tab", name=TABS[0], exact=True).first.wait_for()
     button = page.get_by_role("tab", name=tab, exact=True)
     if not button.first.is_visible():  # on a phone the last tabs are in a menu
-        page.locator(".overflow-menu > button").click()
+        page.locator(".overflow-menu > button").first.click()
         page.locator(".overflow-dropdown button", has_text=tab).click()
         return
     button.first.click()
