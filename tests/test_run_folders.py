@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vpt_core.errors import UserError
-from vpt_core.runs import Run
+from vpt_core.runs import Run, list_runs
 from vpt_core.spec import Spec
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10)
@@ -54,3 +55,12 @@ def test_a_damaged_status_names_the_file_and_the_run(text, copied_run: Run, tmp_
     (copied_run.folder / "status.json").write_text(text)
     with pytest.raises(UserError, match=f"status.json of the run {copied_run.name} is damaged"):
         _ = copied_run.status
+
+
+@pytest.mark.parametrize("name", ["spec.json", "status.json", "history.jsonl"])
+def test_a_damaged_run_does_not_hide_the_others(name, copied_run: Run, finished_run: Run, caplog):
+    root = copied_run.folder.parent
+    whole = shutil.copytree(finished_run.folder, root / "20990101-000000-whole")
+    (copied_run.folder / name).write_text("{{\n")
+    assert [run.folder for run in list_runs(root)] == [whole]
+    assert name in caplog.text and copied_run.name in caplog.text

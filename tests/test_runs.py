@@ -226,6 +226,7 @@ def test_runs_are_listed_newest_first(tmp_path):
         (tmp_path / name).mkdir()
         if name != "notes":
             (tmp_path / name / "spec.json").write_text(json.dumps(Spec().to_json()))
+            (tmp_path / name / "status.json").write_text(json.dumps({"state": "failed", "reason": ""}))
     assert [run.name for run in list_runs(tmp_path)] == names[::-1]
 
 

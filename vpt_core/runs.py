@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import os
 import re
 import secrets
@@ -35,6 +36,8 @@ from vpt_core.prompt_file import Classifier, load_prompt
 from vpt_core.shortage import shortages_in_words
 from vpt_core.spec import Spec
 from vpt_core.train import Epoch
+
+log = logging.getLogger(__name__)
 
 _TOKEN = secrets.token_hex(4)
 WAITING, FINISHED = ("waiting", "running"), ("done", "stopped")
@@ -138,9 +141,18 @@ class Run:
 
 
 def list_runs(root: Path) -> list[Run]:
-    """All run folders under `root`, newest first."""
-    folders = [f.parent for f in Path(root).glob("*/spec.json")]
-    return [Run(f) for f in sorted(folders, key=lambda f: f.name, reverse=True)]
+    """The run folders under `root`, newest first. A damaged one is left out, and the log says which file it is."""
+    folders = sorted((f.parent for f in Path(root).glob("*/spec.json")), key=lambda f: f.name, reverse=True)
+    return [run for run in map(Run, folders) if _readable(run)]
+
+
+def _readable(run: Run) -> bool:
+    try:
+        _ = run.spec, run.status, run.history
+    except UserError as error:
+        log.warning("left out of the list: %s", error)
+        return False
+    return True
 
 
 def open_run(root: Path, name: str) -> Run:
@@ -210,7 +222,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     """What is written in a file of a run. Raises `UserError` when it is no JSON object."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
+    except (FileNotFoundError, ValueError, RecursionError) as error:
         raise _damaged(path) from error
     if not isinstance(data, dict):
         raise _damaged(path)
@@ -218,7 +230,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _damaged(path: Path) -> UserError:
-    return UserError(f"{path.name} of the run {path.parent.name} is damaged. Take the folder out of the folder of runs.")
+    return UserError(f"{path.name} of the run {path.parent.name} is damaged or missing. Take its folder out of the runs.")
 
 
 def write_json(path: Path, data: Any) -> None:
