@@ -8,7 +8,7 @@ from vpt_core.methods import METHODS
 from vpt_core.spec import Spec
 from vpt_core.tasks import Task
 
-BACKWARD = 2.0  # a backward pass that needs gradients of tokens but not of weights, next to a forward pass, with overheads
+BACKWARD = 1.5  # a backward pass next to a forward pass: 1.2 (VPT-deep) to 1.6 (LoRA) in benchmarks/steps.py
 
 
 def run_seconds(spec: Spec, task: Task) -> float:
