@@ -36,7 +36,7 @@ from vpt_core.train import Step, fit  # noqa: E402
 FILE = ROOT / "benchmarks" / "results" / "memory.csv"
 FIELDS = ("variant", "peak_mb", "held_mb_an_image")
 BACKBONE, SIZE, PROMPTS, BATCH, STEPS, CLASSES = "vit-b16-in21k:random", 224, 50, 16, 3, 100
-OWN = {"vpt-shallow": {"prompts": PROMPTS}, "vpt-deep": {"prompts": PROMPTS}}
+OWN = {"vpt-frame": {"width": 16}, "vpt-shallow": {"prompts": PROMPTS}, "vpt-deep": {"prompts": PROMPTS}}
 VARIANTS = {name: (name, {}) for name in METHODS} | {
     "vpt-deep, lean": ("vpt-deep", {"lean": True}),
     "vpt-deep, concatenated": ("vpt-deep", {"keyed": False}),
