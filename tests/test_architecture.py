@@ -30,7 +30,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "tasks": GROUND - {"spec"},
     "backbones": GROUND - {"spec"},
     "methods": GROUND | {"backbones"},
-    "model": GROUND | {"backbones", "methods"},
+    "precision": set(),
+    "model": GROUND | {"backbones", "methods", "precision"},
     "embed": GROUND | {"backbones", "model"},
     "augment": set(),
     "train": GROUND | {"augment", "embed", "model"},
@@ -48,7 +49,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "traps": GROUND | {"prompt_file", "runs", "tasks"},
     "report": GROUND | {"analysis", "backbones", "methods", "model", "prompt_file", "runs", "standing", "tasks", "traps"},
     "execute": GROUND
-    | {"__init__", "backbones", "checkpoint", "embed", "memory", "model", "prompt_file", "runs", "tasks", "train"},
+    | {"__init__", "backbones", "checkpoint", "embed", "memory", "model", "precision", "prompt_file", "runs", "tasks", "train"},
     "series": GROUND | {"execute", "methods", "runs", "standing", "tasks"},
     "analysis": GROUND | {"backbones", "embed", "methods", "model"},
     "flags": GROUND | {"__init__"},
@@ -104,7 +105,7 @@ each_of_library = pytest.mark.parametrize("file", LIBRARY, ids=name_of)
 
 def test_there_is_something_to_look_at():
     assert {part(file) for file in LIBRARY} - TOP == set(MAY_IMPORT)
-    assert parts_imported(ROOT / "vpt_core" / "model.py") == {"backbones", "methods"}
+    assert parts_imported(ROOT / "vpt_core" / "model.py") == {"backbones", "methods", "precision"}
     assert (ROOT / "app" / "__init__.py").is_file()  # without it app.py would shadow the package
 
 

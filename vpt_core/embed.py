@@ -82,7 +82,7 @@ def features_and_logits(model: Model, data: Feed) -> Generator[int, None, tuple[
     model.eval()
     parts = [torch.empty(0, model.head.in_features)]
     for x, _ in data.batches():
-        parts.append(_run(model, x, data.start, None))
+        parts.append(_run(model, x, data.start, None).float())
         yield sum(map(len, parts))
     features = torch.cat(parts)
     with torch.no_grad():

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,6 +25,7 @@ from vpt_core.files import PART, write_whole
 from vpt_core.memory import SHARE, available, images_at_once
 from vpt_core.metrics import score
 from vpt_core.model import Model
+from vpt_core.precision import FLOAT32, choose_precision
 from vpt_core.prompt_file import About, save_prompt
 from vpt_core.runs import Run, check_unfinished, new_run, process_id, write_array, write_json
 from vpt_core.shortage import shortage, shortages_in_words
@@ -98,9 +100,9 @@ def execute(run: Run, stop: Callable[[], bool] = lambda: False) -> Iterator[Reco
 
 
 def _plan(run: Run) -> dict[str, Any]:
-    """How the part of a run before its checkpoint divided its batches: the rest has to do the same, whatever is free now."""
+    """How the part of a run before its checkpoint was computed: the rest has to do the same, whatever is free or fast now."""
     before = run.status if run.checkpoint.exists() else {}
-    return {name: before[name] for name in ("images_at_once", "lean") if name in before}
+    return {name: before[name] for name in ("images_at_once", "lean", "precision") if name in before}
 
 
 def _reason(error: BaseException) -> str:
@@ -119,7 +121,9 @@ def _execute(run: Run, status: dict[str, Any], stop: Callable[[], bool]) -> Iter
     yield Phase("Loading the backbone")
     backbone = load_backbone(spec.backbone)
     backbone.check_size(spec.image_size)
-    model = Model(backbone, spec.method, spec.options, len(task.classes), spec.seed, spec.image_size)
+    status.setdefault("precision", choose_precision(spec.precision))
+    build = partial(Model, backbone, spec.method, spec.options, len(task.classes), spec.seed, spec.image_size)
+    model = build(status["precision"])
     status |= {
         "classes": list(task.classes),
         "task_title": task.title,
@@ -133,7 +137,7 @@ def _execute(run: Run, status: dict[str, Any], stop: Callable[[], bool]) -> Iter
     write_json(run.folder / "status.json", status)
     pixels = task.resized(spec.image_size)
     clock = time.perf_counter()
-    model.method.prepare(pixels[splits.train])
+    model.prepare(pixels[splits.train])
     train = yield from _counted("Computing the frozen layers of the training images", len(splits.train), stop,
                                 feed(model, pixels[splits.train], task.labels[splits.train], spec.augment == "none"))
     val = yield from _counted("Computing the frozen layers of the validation images", len(splits.val), stop,
@@ -154,6 +158,9 @@ def _execute(run: Run, status: dict[str, Any], stop: Callable[[], bool]) -> Iter
     owner = {"images": task.fingerprint, "frozen weights": backbone.weights_hash}
     checkpoints = Checkpoints(run.checkpoint, run.prompt_file, about, owner)
     ended = yield from _train(run, status, model, train, val, stop, checkpoints)
+    if model.precision != FLOAT32:  # what is recorded is what the prompt file says anywhere
+        learned, model = model, build()
+        model.load_state_dict(learned.state_dict())
     yield from _test(run, status, model, task, splits.test, pixels, about)
     status |= ended
 
@@ -259,7 +266,6 @@ def _circumstances() -> dict[str, Any]:
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "device": "cpu",
-        "precision": "float32",
         "threads": torch.get_num_threads(),
         "versions": {"vpt_core": __version__, "python": platform.python_version(), **packages},
         "seconds": {},

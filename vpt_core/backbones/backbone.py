@@ -104,9 +104,25 @@ class Backbone(nn.Module):
             x = stage(x)
         return x
 
+    @cached_property
+    def rounded(self) -> Backbone:
+        """The same backbone with the weights of its matrix products in bfloat16, cast once; it runs under autocast only.
+
+        Norms, biases, layer scales and positions stay in float32, and so does the sum that runs through the blocks.
+        """
+        twin = self.twin()
+        for part in twin.net.modules():
+            if isinstance(part, nn.Linear | nn.Conv2d):
+                part.weight = nn.Parameter(part.weight.to(torch.bfloat16), requires_grad=False)
+        twin.__dict__["weights_hash"] = self.weights_hash  # prompts tuned on it belong to the weights that were rounded
+        return twin
+
     def twin(self) -> Backbone:
         """A backbone with modules of its own, which may be changed, on the very tensors of this one, which may not."""
-        return copy.deepcopy(self, {id(t): t for t in chain(self.parameters(), self.buffers())})
+        memo = {id(t): t for t in chain(self.parameters(), self.buffers())} | {id(self.__dict__.get("rounded")): None}
+        twin = copy.deepcopy(self, memo)
+        twin.__dict__.pop("rounded", None)  # of the weights as they are here
+        return twin
 
     def check_size(self, size: int) -> None:
         """Raise `UserError` unless the model takes square images of `size` pixels a side."""
