@@ -5,7 +5,8 @@
     python benchmarks/steps.py --grid      the first row over models, pixels and prompts, batch 4; results/grid.csv
 
 One thread, process CPU time, variants interleaved, medians with the middle half of the rounds. Weights are random: time
-does not depend on them. The row of peft's LoRA needs the package peft.
+does not depend on them. The row of peft's LoRA needs the package peft; those of bfloat16 are there where the machine
+is faster in it, or by --bfloat16.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from torch.nn import functional as F  # noqa: E402
 from benchmarks.side_by_side import Ratio, machine, ratio, seconds_of  # noqa: E402
 from vpt_core.backbones import Backbone, load_backbone  # noqa: E402
 from vpt_core.model import Model  # noqa: E402
+from vpt_core.precision import BFLOAT16, FLOAT32, WORTH, bfloat16_gain  # noqa: E402
 
 MODELS = {"ViT-S/16": "vit-s16-augreg:random", "ViT-B/16": "vit-b16-in21k:random"}
 CLASSES = 10
@@ -61,10 +63,11 @@ def inference(model: Callable[[Tensor], Tensor], x: Tensor) -> Callable[[], None
     return run
 
 
-def deep(backbone: Backbone, size: int, prompts: int = 50, layers: str = "all", **path: bool) -> Model:
+def deep(backbone: Backbone, size: int, prompts: int = 50, layers: str = "all", precision: str = FLOAT32,
+         **path: bool) -> Model:
     """VPT-deep, by the path that it chooses or by another one (`keyed`, `by_hand`, `lean`)."""
     options = {"prompts": prompts, "dropout": 0.0, "layers": layers}
-    model = Model(backbone, "vpt-deep", options, CLASSES, image_size=size)
+    model = Model(backbone, "vpt-deep", options, CLASSES, image_size=size, precision=precision)
     vars(model.method).update(path)
     return model
 
@@ -119,12 +122,14 @@ def flops(backbone: Backbone, tokens: int, batch: int, prompts: int) -> int:
     return sum(2 * n * rows * k * columns for n, rows, k, columns in shapes(backbone, tokens, batch, prompts))
 
 
-def products(backbone: Backbone, tokens: int, batch: int, prompts: int) -> Callable[[], None]:
+def products(
+    backbone: Backbone, tokens: int, batch: int, prompts: int, kind: torch.dtype = torch.float32
+) -> Callable[[], None]:
     """The matrix products of a deep step alone, on numbers that are there already."""
     store: dict[tuple[int, ...], Tensor] = {}
 
     def numbers(*shape: int) -> Tensor:
-        return store.setdefault(shape, torch.randn(shape))
+        return store.setdefault(shape, torch.randn(shape).to(kind))
 
     pairs = [(numbers(n, m, k), numbers(n, k, c)) if n > 1 else (numbers(m, k), numbers(k, c))
              for n, m, k, c in shapes(backbone, tokens, batch, prompts)]  # fmt: skip
@@ -137,10 +142,20 @@ def products(backbone: Backbone, tokens: int, batch: int, prompts: int) -> Calla
     return run
 
 
+def autocast(run: Callable[[], None]) -> Callable[[], None]:
+    """The same with its products in bfloat16."""
+
+    def inside() -> None:
+        with torch.autocast("cpu", torch.bfloat16):
+            run()
+
+    return inside
+
+
 def measure(
-    name: str, batch: int, rounds: int, size: int = 224, prompts: int = 50, only: tuple[str, ...] = ()
+    name: str, batch: int, rounds: int, size: int = 224, prompts: int = 50, only: tuple[str, ...] = (), bfloat16: bool = False
 ) -> dict[str, Ratio]:
-    """The rows of the table: name to ratio."""
+    """The rows of the table: name to ratio; those of bfloat16 too if they are asked for."""
     backbone = load_backbone(MODELS[name])
     x = torch.rand(batch, 3, size, size)
     with torch.no_grad():
@@ -164,8 +179,16 @@ def measure(
         "linear, live": step(linear, x),
         "linear, cached": cached(linear, x),
     }
-    if find_spec("peft"):
-        variants["peft's LoRA"] = step(peft_lora(backbone), x)
+    peft = peft_lora(backbone) if find_spec("peft") else None
+    if peft:
+        variants["peft's LoRA"] = step(peft, x)
+    if bfloat16:
+        variants["deep, bfloat16"] = step(deep(backbone, size, prompts, precision=BFLOAT16), x)
+        variants["products, bfloat16"] = products(backbone, tokens, batch, prompts, torch.bfloat16)
+        variants["prompted, bfloat16"] = inference(deep(backbone, size, prompts, precision=BFLOAT16).eval(), x)
+        variants["backbone, bfloat16"] = autocast(inference(backbone.rounded, x))
+        if peft:
+            variants["peft's LoRA, bfloat16"] = autocast(step(peft, x))
     rows = {row: pair for row, pair in ROWS.items() if (not only or row in only) and set(pair) <= set(variants)}
     seconds = seconds_of({k: run for k, run in variants.items() if any(k in pair for pair in rows.values())}, rounds)
     return {row: ratio(seconds, *pair) for row, pair in rows.items()}
@@ -185,6 +208,11 @@ ROWS = {
     "last 1 of 12 layers, cached / all": ("deep, last 1, cached", "deep"),
     "prompted inference / bare backbone": ("prompted", "backbone"),
     "linear step, cached / live": ("linear, cached", "linear, live"),
+    "deep step in bfloat16 / concatenated in float32": ("deep, bfloat16", "deep, concatenated"),
+    "deep step in bfloat16 / float32 forward of the bare backbone": ("deep, bfloat16", "backbone"),
+    "deep step / its matrix products alone, both bfloat16": ("deep, bfloat16", "products, bfloat16"),
+    "deep step / peft's LoRA step, both bfloat16": ("deep, bfloat16", "peft's LoRA, bfloat16"),
+    "prompted inference / bare backbone, both bfloat16": ("prompted, bfloat16", "backbone, bfloat16"),
 }
 QUICK = tuple(row for row in ROWS if "full" not in row and "shallow" not in row)
 
@@ -197,13 +225,16 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--grid", action="store_true")
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--bfloat16", action="store_true", help="its rows too, also where this machine is slower in it")
     args = parser.parse_args()
     torch.set_num_threads(1)
     if args.grid:
         grid(args.rounds)
         return
     batch, rounds = (2, 5) if args.quick else (args.batch, args.rounds)
-    rows = measure(args.model, batch, rounds, only=QUICK if args.quick else ())
+    gain = bfloat16_gain()
+    rows = measure(args.model, batch, rounds, only=QUICK if args.quick else (), bfloat16=args.bfloat16 or gain >= WORTH)
+    print(f"This machine multiplies in bfloat16 {gain:g} times as fast as in float32.")
     print(f"{args.model}, 224 px, 50 prompts, batch {batch}, {rounds} rounds; {machine()}\n")
     print("| what | ratio: median (middle half) |\n|---|---|")
     print("\n".join(f"| {row} | {value} |" for row, value in rows.items()))
