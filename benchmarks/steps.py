@@ -2,6 +2,7 @@
 
     python benchmarks/steps.py --quick     the core at ViT-S/16, 224 px, 50 prompts, batch 4; ends with one line of JSON
     python benchmarks/steps.py             the same at batch 16, and --model ViT-B/16; results/steps.csv
+    python benchmarks/steps.py --profile   where the time of one deep step goes; results/profile.csv
     python benchmarks/steps.py --grid      the first row over models, pixels and prompts, batch 4; results/grid.csv
 
 One thread, process CPU time, variants interleaved, medians with the middle half of the rounds. Weights are random: time
@@ -29,6 +30,7 @@ import torch  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
+from benchmarks.flops import flops, products  # noqa: E402
 from benchmarks.side_by_side import Ratio, machine, ratio, seconds_of  # noqa: E402
 from vpt_core.backbones import Backbone, load_backbone  # noqa: E402
 from vpt_core.model import Model  # noqa: E402
@@ -99,49 +101,6 @@ def peft_lora(backbone: Backbone) -> nn.Module:
     return Net()
 
 
-def shapes(backbone: Backbone, tokens: int, batch: int, prompts: int) -> list[tuple[int, int, int, int]]:
-    """The matrix products of a deep step's blocks, forward and backward: n products (rows, k) x (k, columns) each."""
-    found, d = [], backbone.embed_dim
-    first, last = backbone.layers[0], backbone.layers[-1]
-    for i in backbone.layers:
-        attn, mlp = backbone.stages[i].attn, backbone.stages[i].mlp
-        rows = 1 if i == last else tokens
-        linears = [(batch * rows, part.in_features, part.out_features) for part in (attn.proj, mlp.fc1, mlp.fc2)]
-        linears += [(prompts, d, 2 * d)]
-        projections = [(batch * tokens, d, 3 * d)] if rows == tokens else [(batch * rows, d, d), (batch * tokens, d, 2 * d)]
-        found += [(1, m, k, n) for m, k, n in linears + projections]
-        found += [(1, m, n, k) for m, k, n in linears + projections * (i != first)]  # nothing flows on from the first layer
-        heads, dim, seen = batch * attn.num_heads, attn.head_dim, tokens + prompts
-        scores, told = (heads, rows, dim, seen), (heads, rows, seen, dim)
-        found += [scores, told, scores, told, (heads, seen, rows, dim), (heads, seen, rows, dim), scores]
-    return found
-
-
-def flops(backbone: Backbone, tokens: int, batch: int, prompts: int) -> int:
-    """Floating point operations of `shapes`, two for each multiplication."""
-    return sum(2 * n * rows * k * columns for n, rows, k, columns in shapes(backbone, tokens, batch, prompts))
-
-
-def products(
-    backbone: Backbone, tokens: int, batch: int, prompts: int, kind: torch.dtype = torch.float32
-) -> Callable[[], None]:
-    """The matrix products of a deep step alone, on numbers that are there already."""
-    store: dict[tuple[int, ...], Tensor] = {}
-
-    def numbers(*shape: int) -> Tensor:
-        return store.setdefault(shape, torch.randn(shape).to(kind))
-
-    pairs = [(numbers(n, m, k), numbers(n, k, c)) if n > 1 else (numbers(m, k), numbers(k, c))
-             for n, m, k, c in shapes(backbone, tokens, batch, prompts)]  # fmt: skip
-
-    @torch.no_grad()
-    def run() -> None:
-        for a, b in pairs:
-            a @ b
-
-    return run
-
-
 def autocast(run: Callable[[], None]) -> Callable[[], None]:
     """The same with its products in bfloat16."""
 
@@ -171,6 +130,7 @@ def measure(
         "deep, last 4, cached": cached(deep(backbone, size, prompts, layers="last 4"), x),
         "deep, last 1, cached": cached(deep(backbone, size, prompts, layers="last 1"), x),
         "products": products(backbone, tokens, batch, prompts),
+        "large product": inference(torch.randn(SQUARE, SQUARE).matmul, torch.randn(SQUARE, SQUARE)),
         "shallow": step(Model(backbone, "vpt-shallow", {"prompts": prompts}, CLASSES, image_size=size), x),
         "LoRA, rank 8": step(Model(backbone, "lora", {}, CLASSES, image_size=size), x),
         "full": step(Model(backbone, "full", {}, CLASSES, image_size=size), x),
@@ -191,13 +151,19 @@ def measure(
             variants["peft's LoRA, bfloat16"] = autocast(step(peft, x))
     rows = {row: pair for row, pair in ROWS.items() if (not only or row in only) and set(pair) <= set(variants)}
     seconds = seconds_of({k: run for k, run in variants.items() if any(k in pair for pair in rows.values())}, rounds)
-    return {row: ratio(seconds, *pair) for row, pair in rows.items()}
+    found = {row: ratio(seconds, *pair) for row, pair in rows.items()}
+    if RATE in found:  # of times so far: the other way round it is that of rates, were the numbers of operations equal
+        found[RATE] = found[RATE].times(flops(backbone, tokens, batch, prompts) / (2 * SQUARE**3))
+    return found
 
 
+RATE = "operations a second of a deep step / of one large matrix product"
+SQUARE = 1024
 ROWS = {
     "deep step / concatenated": ("deep", "deep, concatenated"),
     "deep step / the same with autograd's backward": ("deep", "deep, autograd's backward"),
     "deep step / its matrix products alone": ("deep", "products"),
+    RATE: ("large product", "deep"),
     "deep step / forward of the bare backbone": ("deep", "backbone"),
     "deep step, 100 prompts / 1 prompt": ("deep, 100 prompts", "deep, 1 prompt"),
     "deep step / LoRA step": ("deep", "LoRA, rank 8"),
@@ -224,12 +190,16 @@ def main() -> None:
     parser.add_argument("--model", choices=list(MODELS), default="ViT-S/16")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--grid", action="store_true")
+    parser.add_argument("--profile", action="store_true")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--bfloat16", action="store_true", help="its rows too, also where this machine is slower in it")
     args = parser.parse_args()
     torch.set_num_threads(1)
     if args.grid:
         grid(args.rounds)
+        return
+    if args.profile:
+        profile(args.model, args.batch)
         return
     batch, rounds = (2, 5) if args.quick else (args.batch, args.rounds)
     gain = bfloat16_gain()
@@ -241,6 +211,21 @@ def main() -> None:
     if not args.quick:
         write(args.model, batch, rows)
     print(json.dumps({row: round(value.median, 4) for row, value in rows.items()}))
+
+
+def profile(name: str, batch: int) -> None:
+    """The share of each of torch's operations in the CPU time of a deep step, those of 1 % and more."""
+    run = step(deep(load_backbone(MODELS[name]), 224), torch.rand(batch, 3, 224, 224))
+    run()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as seen:
+        run()
+    parts = sorted(seen.key_averages(), key=lambda part: -part.self_cpu_time_total)
+    total = sum(part.self_cpu_time_total for part in parts)
+    lines = [[part.key, part.count, f"{part.self_cpu_time_total / total:.4f}"] for part in parts]
+    shown = [line for line in lines if float(line[2]) >= 0.01]
+    print("\n".join(f"{share:>8}  {count:>5}  {key}" for key, count, share in shown))
+    with (RESULTS / "profile.csv").open("w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([["operation", "calls", "share"], *shown])
 
 
 def grid(rounds: int) -> None:
