@@ -23,7 +23,7 @@ def _matrices(module: nn.Module) -> list[Tensor]:
 
 @pytest.mark.parametrize(("gain", "chosen"), [(0.1, FLOAT32), (1.2, FLOAT32), (1.4, BFLOAT16)])
 def test_auto_takes_what_is_faster_here(gain, chosen, monkeypatch):
-    monkeypatch.setattr(precision, "bfloat16_gain", lambda: gain)
+    monkeypatch.setattr(precision, "bfloat16_gain", lambda device: gain)
     assert choose_precision("auto") == chosen
     assert choose_precision(FLOAT32) == FLOAT32 and choose_precision(BFLOAT16) == BFLOAT16
 
@@ -50,6 +50,7 @@ def test_weights_are_cast_once_and_only_those_of_products():
     assert "rounded" not in vars(backbone.twin()) and backbone.twin().rounded is not rounded
 
 
+@pytest.mark.slow
 @EVERY
 def test_every_method_learns_in_it_and_learns_float32(method):
     options = {"vpt-deep": {"dropout": 0.0}, "mlp": {"dropout": 0.0}, **FITTING}.get(method, {})
@@ -74,6 +75,7 @@ def _gradients(how: dict[str, bool], outside: bool = False, **rest: str) -> list
     return list(torch.autograd.grad(loss, list(model.parameters())))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lean", [False, True])
 def test_gradients_are_as_good_as_those_of_autocast(lean):
     exact = _gradients({"keyed": False})

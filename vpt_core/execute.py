@@ -19,6 +19,7 @@ import torch
 from vpt_core import __version__
 from vpt_core.backbones import load_backbone
 from vpt_core.checkpoint import Checkpoints
+from vpt_core.device import device
 from vpt_core.embed import Feed, features_and_logits, feed
 from vpt_core.errors import UserError
 from vpt_core.files import PART, write_whole
@@ -119,9 +120,9 @@ def _execute(run: Run, status: dict[str, Any], stop: Callable[[], bool]) -> Iter
     task = load_task(spec.task)
     splits = task.splits(spec.seed, spec.shots)
     yield Phase("Loading the backbone")
-    backbone = load_backbone(spec.backbone)
+    backbone = load_backbone(spec.backbone).on(device())
     backbone.check_size(spec.image_size)
-    status.setdefault("precision", choose_precision(spec.precision))
+    status.setdefault("precision", choose_precision(spec.precision, backbone.device))
     build = partial(Model, backbone, spec.method, spec.options, len(task.classes), spec.seed, spec.image_size)
     model = build(status["precision"])
     status |= {
@@ -132,6 +133,7 @@ def _execute(run: Run, status: dict[str, Any], stop: Callable[[], bool]) -> Iter
         "trained": model.trained,
         "backbone_parameters": backbone.params,
         "weights_hash": backbone.weights_hash,
+        "device": str(backbone.device),
         "path": model.method.path,
     }
     write_json(run.folder / "status.json", status)
@@ -191,7 +193,8 @@ def _train(
         status["resumed_after"] = state.epoch
     epochs = [epoch for epoch in run.history if epoch.epoch <= state.epoch]
     if "images_at_once" not in status:
-        status["images_at_once"] = images_at_once(model, train, run.spec.batch_size, int(SHARE * available()))
+        room = int(SHARE * available(model.backbone.device))
+        status["images_at_once"] = images_at_once(model, train, run.spec.batch_size, room)
         status["lean"] = getattr(model.method, "lean", False)
     elif status["lean"]:
         model.method.lean = True
@@ -265,7 +268,6 @@ def _circumstances() -> dict[str, Any]:
     packages = {name: version(name) for name in ("torch", "timm", "numpy")}
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "device": "cpu",
         "threads": torch.get_num_threads(),
         "versions": {"vpt_core": __version__, "python": platform.python_version(), **packages},
         "seconds": {},

@@ -46,6 +46,9 @@ class Model(nn.Module):
             self.head.weight.copy_(torch.randn(self.head.weight.shape, generator=generator) * 0.01)
             self.head.bias.zero_()
         self.method = kind(backbone, chosen, generator, size)
+        for part in (self.head, self.method):  # drawn on the processor, so that a seed means the same everywhere
+            if any(p.device != backbone.device for p in part.parameters()):
+                part.to(backbone.device)
         self.__dict__["backbone"] = backbone  # past nn.Module's bookkeeping, for the reason above
 
     def run(self, x: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
@@ -54,7 +57,7 @@ class Model(nn.Module):
         From start = 0 the input is pixels (B, 3, H, W) in [0, 1]; to the end the output is features (B, d).
         """
         with self._precisely():
-            return self.method.run(x, start, len(self.method.stages) if stop is None else stop)
+            return self.method.run(x.to(self.backbone.device), start, len(self.method.stages) if stop is None else stop)
 
     def prepare(self, images: np.ndarray) -> None:
         """Set first weights that depend on the training images (N, S, S, 3) uint8; called once, before training."""
@@ -62,7 +65,7 @@ class Model(nn.Module):
             self.method.prepare(images)
 
     def _precisely(self) -> AbstractContextManager[None]:
-        return torch.autocast("cpu", torch.bfloat16) if self.precision == BFLOAT16 else nullcontext()
+        return torch.autocast(self.backbone.device.type, torch.bfloat16) if self.precision == BFLOAT16 else nullcontext()
 
     def forward(self, x: Tensor, start: int = 0) -> Tensor:
         """Logits (B, classes)."""

@@ -50,6 +50,7 @@ class Backbone(nn.Module):
         self.embed_dim: int = getattr(net, "head_hidden_size", net.num_features)
         self.params = sum(p.numel() for p in net.parameters())
         self.net: Any = net
+        self._elsewhere: dict[torch.device, Backbone] = {}
         for part in ("mean", "std"):
             statistics = torch.tensor(net.pretrained_cfg[part], dtype=torch.float32).view(3, 1, 1)
             self.register_buffer(part, statistics, persistent=False)
@@ -117,9 +118,26 @@ class Backbone(nn.Module):
         twin.__dict__["weights_hash"] = self.weights_hash  # prompts tuned on it belong to the weights that were rounded
         return twin
 
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return self.mean.device
+
+    def on(self, device: torch.device) -> Backbone:
+        """This backbone on `device`: itself where it is there, else a copy of its weights there, made once."""
+        if device == self.device:
+            return self
+        if device not in self._elsewhere:
+            moved = copy.deepcopy(self, {id(self._elsewhere): {}})
+            moved.to(device).__dict__.pop("rounded", None)
+            moved.__dict__["weights_hash"] = self.weights_hash
+            self._elsewhere[device] = moved
+        return self._elsewhere[device]
+
     def twin(self) -> Backbone:
         """A backbone with modules of its own, which may be changed, on the very tensors of this one, which may not."""
-        memo = {id(t): t for t in chain(self.parameters(), self.buffers())} | {id(self.__dict__.get("rounded")): None}
+        memo = {id(t): t for t in chain(self.parameters(), self.buffers())}
+        memo |= {id(self.__dict__.get("rounded")): None, id(self._elsewhere): {}}
         twin = copy.deepcopy(self, memo)
         twin.__dict__.pop("rounded", None)  # of the weights as they are here
         return twin

@@ -145,13 +145,13 @@ class Prompted(Linear):
         if not torch.is_grad_enabled() and not self.training:
             return block_beside(block, x, self._ready(i)[None], rows)
         beside = keys_and_values(block, self.own(i))
-        if self.by_hand and torch.is_grad_enabled():
+        if self.by_hand and torch.is_grad_enabled() and x.device.type == "cpu":
             return frozen_block(block, x, beside, rows, self.lean)
         return block_beside(block, x, beside[None], rows)
 
     def _ready(self, i: int) -> Tensor:
         """Keys and values of stage i's prompts for inference: computed once, and again when the prompts have changed."""
-        state = self.prompts._version, torch.is_autocast_enabled("cpu")
+        state = self.prompts._version, torch.is_autocast_enabled(self.prompts.device.type)
         of, then, known = self._known.get(i, (None, None, None))
         if of is not self.prompts or then != state:
             known = keys_and_values(self.stages[i], self.own(i))
