@@ -36,7 +36,7 @@ def atlas(run: Run) -> Generator[tuple[int, int], None, dict[int | None, Atlas]]
 def near(run: Run) -> Generator[tuple[int, int], None, tuple[Near, np.ndarray]]:
     """What the prompts of a run are near to among its training images, and these images (N, S, S, 3); as `atlas`."""
     if run.folder not in _near:
-        pixels = pictures.train_pixels(run, MOST_TRAIN, run.spec.image_size)
+        pixels = pictures.task_pixels(run, pictures.train_images(run, MOST_TRAIN), run.spec.image_size)
         found = yield from _counted(find_near(classifier(run).model, pixels, NEAREST), len(pixels))
         _keep(_near, run.folder, (found, pixels))
     return _near[run.folder]
