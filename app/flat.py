@@ -92,10 +92,10 @@ def best_known(shown: Pair, method: str) -> Maps:
     return known(shown, method) or draw(shown, "pca")
 
 
-def drawn_by(maps: Maps) -> str:
+def drawn_by(maps: Maps, method: str) -> str:
     """How the maps were made, in a sentence."""
     same = " Both maps are the same: the features are." if np.array_equal(maps.before, maps.after) else ""
-    return f"Drawn by {maps.method}.{same}"
+    return f"Drawn by {LAYOUTS[method].title}.{same}"
 
 
 def table(result: Result, shown: Pair) -> dict[str, Any]:

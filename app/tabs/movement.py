@@ -116,7 +116,7 @@ def draw(key: str | None, name: str | None, by: str, only: int, image: int, meth
     except UserError as error:
         yield [None, None, str(error), "", None, *titles]
         return
-    yield [*_values(result, shown, maps, by, only, image), flat.drawn_by(maps), *said]
+    yield [*_values(result, shown, maps, by, only, image), flat.drawn_by(maps, method), *said]
 
 
 @shows_user_errors
