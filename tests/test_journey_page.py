@@ -219,7 +219,8 @@ def test_neighbours_of_the_chosen_image_before_and_after(key: str):
     order = [i for i in np.argsort(-(unit @ unit[2])) if i != 2]
     assert images == order[:6] and len(gallery) == 5
     alike = int((run.labels[images] == run.labels[2]).sum())
-    assert said == f"Before tuning (frozen backbone): {alike} of the 5 nearest are “{run.classes[run.labels[2]]}” as image 3 is."
+    own = run.classes[run.labels[2]]
+    assert said == f"Before tuning (frozen backbone): {alike} of the 5 nearest are “{own}” as image 3 is."
     assert after[0].startswith("After tuning: VPT-deep") and ("right" in after[1][0][1] or "wrong" in after[1][0][1])
     assert around.choose(images, SimpleNamespace(index=1)) == images[1]
     assert around.show(None, None, flat.UNTUNED, 0)[1] == []

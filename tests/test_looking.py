@@ -151,7 +151,7 @@ def test_near_patches_can_be_taken_away_as_csv(key: str, name: str):
     assert not near.pack(key, name).interactive
     list(near.find(key, name))
     button = near.pack(key, name)
-    head, *lines = csv.reader(Path(button.value).read_text(encoding="utf-8").splitlines())
+    head, *lines = csv.reader(Path(button.value["path"]).read_text(encoding="utf-8").splitlines())
     known, pixels = looking.known_near(all_results()[key].runs[0])
     assert head == ["layer", "prompt", "rank", "image", "row", "column", "cosine"] and button.interactive
     assert len(lines) == 6 * 2 * min(12, len(pixels))
