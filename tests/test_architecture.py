@@ -41,7 +41,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "many": GROUND | {"backbones", "embed", "mixed", "model", "prompt_file", "tasks"},
     "model_card": GROUND | {"backbones", "methods", "prompt_file", "tasks"},
     "hub": GROUND | {"model_card", "prompt_file"},
-    "runs": GROUND | {"backbones", "methods", "prompt_file", "train"},
+    "epochs": GROUND | {"model", "prompt_file"},
+    "runs": GROUND | {"backbones", "epochs", "methods", "prompt_file", "train"},
     "standing": GROUND | {"methods", "runs"},
     "worth": GROUND | {"standing"},
     "comparison": GROUND | {"methods", "runs", "standing", "worth"},
@@ -50,8 +51,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "traps": GROUND | {"prompt_file", "runs", "tasks"},
     "report": GROUND | {"analysis", "backbones", "methods", "model", "prompt_file", "runs", "standing", "tasks", "traps"},
     "execute": GROUND
-    | {"__init__", "backbones", "checkpoint", "device", "embed", "memory", "model", "precision", "prompt_file", "runs", "tasks"}
-    | {"train"},
+    | {"__init__", "backbones", "checkpoint", "device", "embed", "epochs", "memory", "model", "precision", "prompt_file", "runs"}
+    | {"tasks", "train"},
     "series": GROUND | {"execute", "methods", "runs", "standing", "tasks"},
     "analysis": GROUND | {"backbones", "embed", "methods", "model"},
     "flags": GROUND | {"__init__"},

@@ -21,6 +21,7 @@ from vpt_core.backbones import load_backbone
 from vpt_core.checkpoint import Checkpoints
 from vpt_core.device import device
 from vpt_core.embed import Feed, features_and_logits, feed
+from vpt_core.epochs import EpochFiles
 from vpt_core.errors import UserError
 from vpt_core.files import PART, write_whole
 from vpt_core.memory import SHARE, available, images_at_once
@@ -85,7 +86,7 @@ def execute(run: Run, stop: Callable[[], bool] = lambda: False) -> Iterator[Reco
     ballast = run.folder / f"ballast{PART}"
     with shortages_in_words():
         try:
-            for left in run.folder.glob(f"*{PART}"):
+            for left in run.folder.rglob(f"*{PART}"):
                 left.unlink()
             write_json(run.folder / "status.json", status)
             ballast.write_bytes(bytes(_BALLAST))
@@ -201,6 +202,8 @@ def _train(
     write_json(run.folder / "status.json", status)
     path = run.folder / "history.jsonl"
     write_whole(path, "".join(map(_line, epochs)).encode())
+    kept = EpochFiles(run.folder, model, checkpoints.about, run.spec.epochs)
+    kept.begin(state.epoch)
     ended = {"state": "done", "reason": ""}
     with path.open("a") as history:
         try:
@@ -211,6 +214,7 @@ def _train(
                     epochs.append(record)
                     history.write(_line(record))
                     history.flush()
+                    kept.keep(record.epoch)  # before the checkpoint, which training goes on after
                     checkpoints.keep(state)
                 yield record
             if isinstance(last, Step):
