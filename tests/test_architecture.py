@@ -51,8 +51,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "traps": GROUND | {"prompt_file", "runs", "tasks"},
     "report": GROUND | {"analysis", "backbones", "methods", "model", "prompt_file", "runs", "standing", "tasks", "traps"},
     "execute": GROUND
-    | {"__init__", "backbones", "checkpoint", "device", "embed", "epochs", "memory", "model", "precision", "prompt_file", "runs"}
-    | {"tasks", "train"},
+    | {"__init__", "backbones", "checkpoint", "device", "embed", "epochs", "memory", "model", "precision", "prompt_file"}
+    | {"runs", "tasks", "train"},
     "series": GROUND | {"execute", "methods", "runs", "standing", "tasks"},
     "analysis": GROUND | {"backbones", "embed", "methods", "model"},
     "flags": GROUND | {"__init__"},
