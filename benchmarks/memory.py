@@ -30,6 +30,7 @@ from vpt_core.embed import Feed  # noqa: E402
 from vpt_core.memory import held  # noqa: E402
 from vpt_core.methods import METHODS  # noqa: E402
 from vpt_core.model import Model  # noqa: E402
+from vpt_core.precision import BFLOAT16, FLOAT32  # noqa: E402
 from vpt_core.spec import Spec  # noqa: E402
 from vpt_core.train import Step, fit  # noqa: E402
 
@@ -37,9 +38,10 @@ FILE = ROOT / "benchmarks" / "results" / "memory.csv"
 FIELDS = ("variant", "peak_mb", "held_mb_an_image")
 BACKBONE, SIZE, PROMPTS, BATCH, STEPS, CLASSES = "vit-b16-in21k:random", 224, 50, 16, 3, 100
 OWN = {"vpt-frame": {"width": 16}, "vpt-shallow": {"prompts": PROMPTS}, "vpt-deep": {"prompts": PROMPTS}}
-VARIANTS = {name: (name, {}) for name in METHODS} | {
-    "vpt-deep, lean": ("vpt-deep", {"lean": True}),
-    "vpt-deep, concatenated": ("vpt-deep", {"keyed": False}),
+VARIANTS = {name: (name, {}, FLOAT32) for name in METHODS} | {
+    "vpt-deep, lean": ("vpt-deep", {"lean": True}, FLOAT32),
+    "vpt-deep, bfloat16": ("vpt-deep", {}, BFLOAT16),
+    "vpt-deep, concatenated": ("vpt-deep", {"keyed": False}, FLOAT32),
 }
 
 
@@ -61,10 +63,10 @@ def main() -> None:
 
 def measure(variant: str) -> dict[str, float]:
     """Three steps in this process."""
-    method, how = VARIANTS[variant]
+    method, how, precision = VARIANTS[variant]
     torch.set_num_threads(1)
     empty = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    model = Model(load_backbone(BACKBONE), method, OWN.get(method, {}), CLASSES, image_size=SIZE)
+    model = Model(load_backbone(BACKBONE), method, OWN.get(method, {}), CLASSES, image_size=SIZE, precision=precision)
     vars(model.method).update(how)
     pixels = np.random.default_rng(0).integers(0, 255, (BATCH * STEPS, SIZE, SIZE, 3), dtype=np.uint8)
     data = Feed(pixels, torch.arange(BATCH * STEPS) % CLASSES, 0)
