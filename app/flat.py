@@ -19,6 +19,7 @@ from vpt_core.metrics import Score
 from vpt_core.runs import Run
 
 UNTUNED = "before tuning"
+MEASURES = {"5 nearest neighbours": knn_accuracy, "silhouette": silhouette, "linear separability": separability}
 _KEPT = 32
 _drawn: dict[tuple[Path, str, str], Maps] = {}
 _lock = threading.Lock()
@@ -102,15 +103,9 @@ def table(result: Result, shown: Pair) -> dict[str, Any]:
     """The value of a `gr.Dataframe`: what the full space says of the left and of the right side."""
     left = _numbers(shown.judge.folder, "features" if shown.other else "frozen")
     right = _numbers(shown.run.folder, "features")
-    said = {
-        "5 nearest neighbours": "test images whose class the 5 nearest others name (cosine)",
-        "silhouette": "from -1 to 1: how much nearer images are to their own class than to the next one (cosine)",
-        "linear separability": "test images that a ridge classifier names right which learned from the others (5-fold "
-                               "cross-validation, standardised features)",
-    }  # fmt: skip
     sides = [title.split(",")[0] for title in titles(result, shown)]
-    data = [[name, a, b, words] for (name, words), a, b in zip(said.items(), left, right, strict=True)]
-    return {"headers": ["in all dimensions", *sides, "how it is measured"], "data": data}
+    data = [list(row) for row in zip(MEASURES, left, right, strict=True)]
+    return {"headers": ["in all dimensions", *sides], "data": data}
 
 
 @lru_cache(maxsize=64)
@@ -118,7 +113,7 @@ def _numbers(folder: Path, name: str) -> tuple[str, str, str]:
     run = Run(folder)
     features, truth = run.array(name), run.labels
     found = []
-    for measure in (knn_accuracy, silhouette, separability):
+    for measure in MEASURES.values():
         try:
             found.append(_shown(measure(features, truth)))
         except UserError:  # too few images or classes for this one

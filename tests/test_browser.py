@@ -18,8 +18,9 @@ import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+from tiny import RANDOM, SIZE
 
-from vpt_core import load_prompt
+from vpt_core import Spec, load_prompt, tune
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 ROOT = Path(__file__).resolve().parents[1]
@@ -250,6 +251,44 @@ def test_looking_inside_follows_without_the_server(page: Page) -> None:
     with page.expect_download() as saved:
         page.locator("#inspect-shares").get_by_role("button", name="CSV").click()
     assert saved.value.path().read_text().startswith("trace,x,y,value,text\n")
+
+
+def test_the_way_through_the_epochs_is_stepped_without_the_server(page: Page, server: tuple[str, Path]) -> None:
+    spec = Spec(task="sprites-count", backbone=RANDOM, options={"prompts": 2}, image_size=SIZE, shots=4, epochs=3)
+    tune(spec, server[1].parent / "runs")
+    page.reload()
+    page.locator("#result input").click()
+    page.get_by_role("option", name=f"{SIZE} px").click()
+    _open(page, "Look inside")
+    page.get_by_role("tab", name="How images moved").click()
+    page.locator("#inspect-map").get_by_text("PCA").click()
+    expect(page.locator("#inspect-map-status")).to_contain_text("Drawn by PCA")
+    expect(page.locator("#journey-guess")).to_contain_text("3 of 3 kept epochs")
+    page.locator("#journey-go").click()
+    expect(page.locator("#journey-status")).to_contain_text("Done", timeout=LONG)
+    expect(page.locator("#journey-drawn")).to_contain_text("Drawn by PCA")
+    page.wait_for_timeout(3000)  # what the chart's arrival still sets off
+    calls: list[str] = []
+    page.on("request", lambda request: calls.append(request.url) if "queue/join" in request.url else None)
+    chart = page.locator("#journey-chart")
+    places = "chart => chart.data.flatMap(trace => trace.customdata ? Array.from(trace.x) : [])"
+    before = chart.locator(".js-plotly-plot").evaluate(places)
+    slider = chart.locator("input[type=range]")
+    slider.focus()
+    slider.press("ArrowRight")
+    expect(chart).to_contain_text("Step 2 / 5: epoch 1")
+    slider.press("End")
+    expect(chart).to_contain_text("Step 5 / 5: tuned (epoch")
+    after = chart.locator(".js-plotly-plot").evaluate(places)
+    assert len(before) == len(after) > 100 and before != after
+    chart.get_by_role("button", name="Play").click()
+    expect(chart).to_contain_text("Step 3 / 5: epoch 2")
+    chart.get_by_role("button", name="Pause").click()
+    assert calls == []
+    with page.expect_download() as saved:
+        chart.get_by_role("button", name="CSV").click()
+    lines = saved.value.path().read_text().splitlines()
+    assert lines[0] == "step,trace,x,y,value,text" and sum(line.startswith("epoch 2,") for line in lines) >= len(after)
 
 
 def test_knock_out_of_layers(page: Page) -> None:

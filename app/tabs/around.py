@@ -20,9 +20,9 @@ from vpt_core.standing import right
 COUNT = 6
 _PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 _NOTE = (
-    "The test images whose features point most nearly the same way (cosine), with their class and whether the model gets them "
-    "right; click one to choose it. After tuning, look for neighbours of the image's own class. Near features say that the "
-    "model treats two images alike, not why, and the nearest may be far: look at the cosine."
+    "The test images whose features point most nearly the same way, with their class and the cosine; ✓ and ✗ say whether the "
+    "model gets them right. Click one to choose it. After tuning, look for neighbours of the image's own class. Near features "
+    "say that the model treats two images alike, not why, and the nearest may be far: look at the cosine."
 )
 
 
@@ -36,7 +36,7 @@ def build(page: Page, run: gr.Radio, left: gr.Dropdown, part: gr.Tab) -> None:
                 said = sentence(elem_id=f"inspect-around-{side}-said")
                 gallery = gr.Gallery(label=f"Neighbours {side} tuning", show_label=False, columns=COUNT, height="auto",
                                      object_fit="cover", allow_preview=False, interactive=False, buttons=[],
-                                     elem_id=f"inspect-around-{side}", elem_classes=["thumbs"])
+                                     elem_id=f"inspect-around-{side}", elem_classes=["around"])
                 images = gr.State([])
             galleries.append(gallery)
             states.append(images)
@@ -62,7 +62,7 @@ def show(key: str | None, name: str | None, left: str, image: int) -> list[Any]:
 def _side(result: Result, run: Run, title: str, features: np.ndarray, image: int) -> list[Any]:
     images, cosines = nearest(features, image, COUNT)
     truth, good = run.labels, right(run)
-    captions = {int(i): f"{run.classes[truth[i]]}, {'right' if good[i] else 'wrong'}, {cosine:.2f}"
+    captions = {int(i): f"{'✓' if good[i] else '✗'} {run.classes[truth[i]]}, {cosine:.2f}"
                 for i, cosine in zip(images, cosines, strict=True)}
     alike = int((truth[images] == truth[image]).sum())
     said = f"{title}: {alike} of the {len(images)} nearest are “{run.classes[truth[image]]}” as image {image + 1} is."

@@ -54,12 +54,14 @@ def build(page: Page, run: gr.Radio, part: gr.Tab, method: gr.Radio, only: gr.Dr
     asked = [page.result, run]
     showing: dict[str, Any] = {"fn": show, "inputs": [*asked, method, by, only, page.image], "outputs": [chart, drawn],
                                "trigger_mode": "always_last", **_PRIVATE}
-    gr.on([part.select, page.result.change, run.change], foretell, asked, [guess, go, status], **_PRIVATE).success(**showing)
+    gr.on([part.select, page.result.change, run.change], foretell, asked, [guess, go], **_PRIVATE).success(**showing)
+    gr.on([page.result.change, run.change], lambda: None, None, status, **_PRIVATE)
     gr.on([method.input, by.input, only.change, page.image.change], **showing)
     go.click(lambda: (secrets.token_hex(8), gr.Button(interactive=False), gr.Button(interactive=True)), None, [token, go, stop],
              **_PRIVATE).then(
         follow, [*asked, token], status, concurrency_limit=1, **_PRIVATE).then(
-        lambda: (gr.Button(interactive=True), gr.Button(interactive=False)), None, [go, stop], **_PRIVATE).then(**showing)
+        lambda: gr.Button(interactive=False), None, stop, **_PRIVATE).then(
+        foretell, asked, [guess, go], **_PRIVATE).then(**showing)
     stop.click(_stopped.add, token, None, queue=False, **_PRIVATE)
     chart.select(choose, None, page.image, **_PRIVATE)
 
@@ -70,17 +72,18 @@ def _run_of(key: str | None, name: str | None) -> Run | None:
 
 
 @shows_user_errors
-def foretell(key: str | None, name: str | None) -> tuple[str, gr.Button, None]:
+def foretell(key: str | None, name: str | None) -> tuple[str, gr.Button]:
     """How long it may take; for a run that kept no epochs, why there is nothing to do."""
     run = _run_of(key, name)
     if run is None:
-        return "", gr.Button(interactive=False), None
+        return "", gr.Button(interactive=False)
     if journeys.why_not(run):
-        return journeys.why_not(run), gr.Button(interactive=False), None
+        return journeys.why_not(run), gr.Button(interactive=False)
     said = f"{journeys.image_count(run)} images through {len(journeys.chosen_epochs(run))} of {len(run.epochs)} kept epochs: "
-    said += "done before." if journeys.known(run) else f"{in_words(journeys.seconds(run))} on this computer, longer when it " \
-            "does other work."
-    return said, gr.Button(interactive=True), None
+    if journeys.known(run):
+        return f"{said}done.", gr.Button(interactive=False)
+    said += f"{in_words(journeys.seconds(run))} on this computer, longer when it does other work."
+    return said, gr.Button(interactive=True)
 
 
 @shows_user_errors

@@ -31,8 +31,10 @@ _NOTE = (
     "distances between far ones mean little in UMAP and t-SNE, and a flat map can hide or invent gaps: trust the table below."
 )
 _TABLE_NOTE = (
-    "Of the test images, without any map. Higher is better in each row; where the rows disagree, the classes are not round "
-    "heaps. It says how the features lie, not how the run's own classifier answers."
+    "Of the test images, without any map: how many have the class that their 5 nearest others name (cosine); the silhouette, "
+    "from -1 to 1, is how much nearer images are to their own class than to the next one (cosine); and how many a linear "
+    "classifier names right that has learned from the others (ridge, standardised features, 5-fold cross-validation). Higher "
+    "is better. It says how the features lie, not how the run's own classifier answers."
 )
 
 

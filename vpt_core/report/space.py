@@ -19,8 +19,8 @@ _MEASURES: dict[str, Callable[[np.ndarray, np.ndarray], Score | float]] = {
 }
 _NOTE = (
     "Of the test images, in all {} dimensions. Neighbours and silhouette go by cosine; the linear classifier is ridge "
-    "regression on standardised features in 5-fold cross-validation: none names an image that it has learned from. Higher "
-    "is better. It says how the features lie, not how the run's own classifier answers."
+    "regression on standardised features in 5-fold cross-validation: none names an image that it has learned from. Higher is "
+    "better. It says how the features lie, not how the run's own classifier answers."
 )
 
 
