@@ -50,6 +50,8 @@ def _parser(with_methods: bool) -> argparse.ArgumentParser:
     comparing.add_argument("folders", metavar="RUN", nargs="*", help="finished runs, instead of all flags but --json")
     comparing.add_argument("--methods", nargs="+", metavar="METHOD", help=f"(default: {' '.join(commands.COMPARED)})")
     comparing.add_argument("--seeds", type=int, metavar="SEEDS", help="how many, from --seed on (default: 1)")
+    comparing.add_argument("--anew", action="store_true", help="tune all of it again (default: runs of the same are used and "
+                           "broken ones gone on with)")
     comparing.add_argument("--json", action="store_true", help="the comparison as JSON; lines on the runs go to stderr")
     for command, left_out in ((tuning, ()), (comparing, ("method",))):
         command.add_argument("--runs", default="runs", metavar="FOLDER", help="where run folders are kept (default: runs)")
