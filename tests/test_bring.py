@@ -96,5 +96,5 @@ def test_limits_are_settings_and_are_shown(monkeypatch):
 )  # fmt: skip
 def test_cards_say_what_they_hold_and_what_is_lacking(names, counts, cards, whole):
     pad = bring.CARDS - len(names)
-    said = bring.count(*names, *[""] * pad, *(["x"] * n or None for n in counts), *[None] * pad)
+    said = bring.count(*names, *[None] * pad, *(["x"] * n or None for n in counts), *[None] * pad)
     assert said == [*cards, *[""] * pad, whole]

@@ -116,7 +116,7 @@ def test_a_path_on_the_server_is_not_an_upload(ada, bob):
 
 def test_cards_of_classes_say_what_was_dropped_there_and_open_nothing(bob, home):
     (home / "1.jpg").write_bytes(b"no photo")
-    said = bob.call("count", "<b>", *[""] * 5, [handle_file(home / "1.jpg")] * 4, *[None] * 5)
+    said = bob.call("count", "<b>", *[None] * 5, [handle_file(home / "1.jpg")] * 4, *[None] * 5)
     assert said[0] == "4 images." and said[-1] == "4 images in 1 class so far. Needed: 2 classes with 3 images each."
 
 

@@ -40,6 +40,7 @@ def _parser(with_methods: bool) -> argparse.ArgumentParser:
     _add_command(subparsers, commands.list_, "names of what can be chosen, one a line").add_argument("what", choices=TABLES)
     checking = _add_command(subparsers, commands.check, "read a data set and report on it; exit code 2 when it is refused")
     checking.add_argument("source", metavar="SOURCE", help="a folder, zip, tar or tar.gz, or hub:NAME")
+    checking.add_argument("--page", action="store_true", help="with the limits of an upload to the page, not of this command")
     checking.add_argument("--json", action="store_true", help="the report as JSON")
     tuning = _add_command(
         subparsers, commands.tune, "tune a method on a task; prints the run's folder last; Ctrl-C keeps the best"

@@ -32,11 +32,12 @@ def list_(args: argparse.Namespace) -> int:
 
 
 def check(args: argparse.Namespace) -> int:
-    from vpt_core.tasks import import_task, load_set
+    from vpt_core.tasks import LIMITS, PAGE_LIMITS, import_report, load_set
 
+    limits = PAGE_LIMITS if args.page else LIMITS
     try:
-        task = load_set(args.source) if args.source.startswith("hub:") else import_task(Path(args.source))
-        report = task.report
+        from_hub = args.source.startswith("hub:")
+        report = load_set(args.source, limits).report if from_hub else import_report(Path(args.source), limits)
     except UserError as refusal:
         if not args.json:
             raise

@@ -121,7 +121,8 @@ def take(path: str | None, before: str, progress: gr.Progress = gr.Progress()) -
 @shows_user_errors
 def count(*values: Any) -> list[str]:
     """What each card holds and all together, from the names and the lists of files, which are not looked at."""
-    names, counts = values[:CARDS], [len(files or []) for files in values[CARDS:]]
+    names = [name or "" for name in values[:CARDS]]  # None before anybody wrote there
+    counts = [len(files or []) for files in values[CARDS:]]
     return [*counted.each(names, counts), counted.together(names, counts)]
 
 

@@ -31,7 +31,7 @@ from visiting import Visitor, photos, serving  # noqa: E402
 
 from app import keeper, settings  # noqa: E402
 
-IDLE = 20.0  # seconds after which the server of this test drops data
+IDLE = 60.0  # seconds after which the server of this test drops data
 GROWN = 200.0  # megabytes
 
 
