@@ -78,13 +78,13 @@ def test_check_refuses(tmp_path, capsys):
     assert "nowhere" in refused(["check", str(tmp_path / "nowhere")], capsys)
 
 
-@pytest.mark.parametrize("good", [True, False])
 def test_check_has_the_limits_of_the_page_on_request(tmp_path, capsys):
     source = zipped(tmp_path, {f"cat/{i}.txt": b"" for i in range(PAGE_LIMITS.entries + 1)})
     assert "no image" in refused(["check", str(source)], capsys)
     assert "more than 5,000 files" in refused(["check", "--page", str(source)], capsys)
 
 
+@pytest.mark.parametrize("good", [True, False])
 def test_check_needs_no_torch(good, tmp_path):
     source = zipped(tmp_path, two_classes() if good else {"cat/1.jpg": photo(1)})
     code = ("import sys; from vpt_core.__main__ import main; code = main(['check', sys.argv[1], '--json']); "
