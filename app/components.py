@@ -24,7 +24,10 @@ from app.theme import ASSETS, PLOTLY
 COLOURS: tuple[str, ...] = ("#0d9488", "#d97706", "#6366f1", "#db2777", "#65a30d", "#0284c7", "#dc2626", "#64748b")
 
 # Scripts of assets/js/shared that stand before a component's own.
-SHARED: dict[str, tuple[str, ...]] = {"plot": ("numbers", "save"), "attention": ("numbers", "maps", "save")}
+SHARED: dict[str, tuple[str, ...]] = {"plot": ("numbers", "save", "steps"), "attention": ("numbers", "maps", "save")}
+
+# The slider of a chart with steps; a translation passes the same keys as `words`.
+PLOT_WORDS: dict[str, str] = {"play": "Play", "pause": "Pause", "step": "Step"}
 
 # The sentences of the attention viewer; a translation passes the same keys as `words`.
 ATTENTION_WORDS: dict[str, str] = {
@@ -71,11 +74,13 @@ def plot(value: dict[str, Any] | None = None, *, label: str, empty: str = "Nothi
 
     `label` is read to those who cannot see the picture and names its PNG and CSV; `height` is in pixels, unless the layout has
     one. A click on a point triggers `select` with `evt._data` =
-    {"curve", "index", "customdata", "x", "y"} (`index` is [row, column] in a heat map). `rest` goes to `gr.HTML`.
+    {"curve", "index", "customdata", "x", "y"} (`index` is [row, column] in a heat map). A value with "frames",
+    [{"name": "epoch 1", "traces": [2, 3], "data": [{"x": [...], "y": [...]}, ...]}, ...], gets a slider through them, which
+    asks no server. `rest` goes to `gr.HTML`.
     """
     script = f'<script src="gradio_api/file={PLOTLY.as_posix()}"></script>'
     return component("plot", value, label=label, empty=empty, height=height, min_height=height,
-                      colours=COLOURS, head=script, **rest)
+                      colours=COLOURS, words=PLOT_WORDS, head=script, **rest)
 
 
 def figure(fig: go.Figure, thumbs: dict[str, Any] | None = None) -> dict[str, Any]:

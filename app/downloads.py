@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import re
 import shutil
 import tempfile
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 _ALL = tempfile.TemporaryDirectory(prefix="vpt-downloads-")
@@ -12,6 +15,20 @@ _ALL = tempfile.TemporaryDirectory(prefix="vpt-downloads-")
 def new_folder() -> Path:
     """A folder of its own for files that are about to be offered; Gradio serves copies of them."""
     return Path(tempfile.mkdtemp(dir=_ALL.name))
+
+
+def csv_file(name: str, head: Sequence[str], lines: Iterable[Sequence[object]]) -> Path:
+    """A CSV called `name` under the other downloads. Spreadsheets run text that begins like a formula; a quote in front makes
+    it text again.
+    """
+    path = new_folder() / f"{name}.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([head, *([_harmless(cell) for cell in line] for line in lines)])
+    return path
+
+
+def _harmless(cell: object) -> object:
+    return re.sub(r"^[=+\-@\t\r]", r"'\g<0>", cell) if isinstance(cell, str) else cell
 
 
 def clear() -> None:

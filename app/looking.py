@@ -36,7 +36,7 @@ def atlas(run: Run) -> Generator[tuple[int, int], None, dict[int | None, Atlas]]
 def near(run: Run) -> Generator[tuple[int, int], None, tuple[Near, np.ndarray]]:
     """What the prompts of a run are near to among its training images, and these images (N, S, S, 3); as `atlas`."""
     if run.folder not in _near:
-        pixels = pictures.train_pixels(run, MOST_TRAIN, run.spec.image_size)
+        pixels = pictures.task_pixels(run, pictures.train_images(run, MOST_TRAIN), run.spec.image_size)
         found = yield from _counted(find_near(classifier(run).model, pixels, NEAREST), len(pixels))
         _keep(_near, run.folder, (found, pixels))
     return _near[run.folder]
@@ -45,6 +45,23 @@ def near(run: Run) -> Generator[tuple[int, int], None, tuple[Near, np.ndarray]]:
 def known_near(run: Run) -> tuple[Near, np.ndarray] | None:
     """What `near` found before; None when it was not asked."""
     return _near.get(run.folder)
+
+
+def near_table(run: Run) -> list[list[object]]:
+    """What `near` found, a line for each patch: layer, prompt, rank, image, row, column, cosine, all counted from 1. Empty
+    when it was not asked. Raises `UserError` when the data set is gone.
+    """
+    if run.folder not in _near:
+        return []
+    found, _ = _near[run.folder]
+    names = [pictures.task_of(run).names[i] for i in pictures.train_images(run, MOST_TRAIN)]
+    lines: list[list[object]] = []
+    for layer, images in enumerate(found.image):
+        for k, rank in np.ndindex(images.shape):
+            place = [int(grid[layer][k, rank]) + 1 for grid in (found.row, found.column)]
+            cosine = round(float(found.cosine[layer][k, rank]), 4)
+            lines.append([layer + 1, k + 1, rank + 1, names[images[k, rank]], *place, cosine])
+    return lines
 
 
 def _counted(work: Generator[int, None, object], total: int) -> Generator[tuple[int, int], None, object]:

@@ -62,11 +62,21 @@ def mean_picture(run: Run, label: int | None, side: int) -> np.ndarray:
     return test_pixels(run, side, some).mean(axis=0).astype(np.uint8)
 
 
-def train_pixels(run: Run, most: int, side: int) -> np.ndarray:
-    """Training images of a run, evenly over the classes `most` at most, (n, side, side, 3) uint8, as `test_pixels`."""
+def train_images(run: Run, most: int) -> np.ndarray:
+    """Numbers in the data set of a run's training images, evenly over the classes `most` at most, as `test_pixels`."""
     task = _test_images(run.spec)[0]
     train = task.splits(run.spec.seed, run.spec.shots).train
-    return resize(np.asarray(task.pixels[train[even(task.labels[train], most)]]), side)
+    return train[even(task.labels[train], most)]
+
+
+def task_of(run: Run) -> Task:
+    """The data set of a run. Raises `UserError` when it is gone."""
+    return _test_images(run.spec)[0]
+
+
+def task_pixels(run: Run, images: np.ndarray, side: int) -> np.ndarray:
+    """Images of a run's data set by their number in it, (n, side, side, 3) uint8, as `test_pixels`."""
+    return resize(np.asarray(task_of(run).pixels[images]), side)
 
 
 def even(labels: np.ndarray, count: int, first: int | None = None) -> np.ndarray:

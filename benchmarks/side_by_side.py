@@ -19,6 +19,10 @@ class Ratio:
     low: float
     high: float
 
+    def times(self, factor: float) -> Ratio:
+        """All three, `factor` times as large."""
+        return Ratio(self.median * factor, self.low * factor, self.high * factor)
+
     def __str__(self) -> str:
         return f"{self.median:.3f} ({self.low:.3f} to {self.high:.3f})"
 

@@ -2,10 +2,12 @@
 
     python benchmarks/steps.py --quick     the core at ViT-S/16, 224 px, 50 prompts, batch 4; ends with one line of JSON
     python benchmarks/steps.py             the same at batch 16, and --model ViT-B/16; results/steps.csv
+    python benchmarks/steps.py --profile   where the time of one deep step goes; results/profile.csv
     python benchmarks/steps.py --grid      the first row over models, pixels and prompts, batch 4; results/grid.csv
 
 One thread, process CPU time, variants interleaved, medians with the middle half of the rounds. Weights are random: time
-does not depend on them. The row of peft's LoRA needs the package peft.
+does not depend on them. The row of peft's LoRA needs the package peft; those of bfloat16 are there where the machine
+is faster in it, or by --bfloat16.
 """
 
 from __future__ import annotations
@@ -28,9 +30,11 @@ import torch  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
+from benchmarks.flops import flops, products  # noqa: E402
 from benchmarks.side_by_side import Ratio, machine, ratio, seconds_of  # noqa: E402
 from vpt_core.backbones import Backbone, load_backbone  # noqa: E402
 from vpt_core.model import Model  # noqa: E402
+from vpt_core.precision import BFLOAT16, FLOAT32, WORTH, bfloat16_gain  # noqa: E402
 
 MODELS = {"ViT-S/16": "vit-s16-augreg:random", "ViT-B/16": "vit-b16-in21k:random"}
 CLASSES = 10
@@ -61,10 +65,11 @@ def inference(model: Callable[[Tensor], Tensor], x: Tensor) -> Callable[[], None
     return run
 
 
-def deep(backbone: Backbone, size: int, prompts: int = 50, layers: str = "all", **path: bool) -> Model:
+def deep(backbone: Backbone, size: int, prompts: int = 50, layers: str = "all", precision: str = FLOAT32,
+         **path: bool) -> Model:
     """VPT-deep, by the path that it chooses or by another one (`keyed`, `by_hand`, `lean`)."""
     options = {"prompts": prompts, "dropout": 0.0, "layers": layers}
-    model = Model(backbone, "vpt-deep", options, CLASSES, image_size=size)
+    model = Model(backbone, "vpt-deep", options, CLASSES, image_size=size, precision=precision)
     vars(model.method).update(path)
     return model
 
@@ -96,51 +101,20 @@ def peft_lora(backbone: Backbone) -> nn.Module:
     return Net()
 
 
-def shapes(backbone: Backbone, tokens: int, batch: int, prompts: int) -> list[tuple[int, int, int, int]]:
-    """The matrix products of a deep step's blocks, forward and backward: n products (rows, k) x (k, columns) each."""
-    found, d = [], backbone.embed_dim
-    first, last = backbone.layers[0], backbone.layers[-1]
-    for i in backbone.layers:
-        attn, mlp = backbone.stages[i].attn, backbone.stages[i].mlp
-        rows = 1 if i == last else tokens
-        linears = [(batch * rows, part.in_features, part.out_features) for part in (attn.proj, mlp.fc1, mlp.fc2)]
-        linears += [(prompts, d, 2 * d)]
-        projections = [(batch * tokens, d, 3 * d)] if rows == tokens else [(batch * rows, d, d), (batch * tokens, d, 2 * d)]
-        found += [(1, m, k, n) for m, k, n in linears + projections]
-        found += [(1, m, n, k) for m, k, n in linears + projections * (i != first)]  # nothing flows on from the first layer
-        heads, dim, seen = batch * attn.num_heads, attn.head_dim, tokens + prompts
-        scores, told = (heads, rows, dim, seen), (heads, rows, seen, dim)
-        found += [scores, told, scores, told, (heads, seen, rows, dim), (heads, seen, rows, dim), scores]
-    return found
+def autocast(run: Callable[[], None]) -> Callable[[], None]:
+    """The same with its products in bfloat16."""
 
+    def inside() -> None:
+        with torch.autocast("cpu", torch.bfloat16):
+            run()
 
-def flops(backbone: Backbone, tokens: int, batch: int, prompts: int) -> int:
-    """Floating point operations of `shapes`, two for each multiplication."""
-    return sum(2 * n * rows * k * columns for n, rows, k, columns in shapes(backbone, tokens, batch, prompts))
-
-
-def products(backbone: Backbone, tokens: int, batch: int, prompts: int) -> Callable[[], None]:
-    """The matrix products of a deep step alone, on numbers that are there already."""
-    store: dict[tuple[int, ...], Tensor] = {}
-
-    def numbers(*shape: int) -> Tensor:
-        return store.setdefault(shape, torch.randn(shape))
-
-    pairs = [(numbers(n, m, k), numbers(n, k, c)) if n > 1 else (numbers(m, k), numbers(k, c))
-             for n, m, k, c in shapes(backbone, tokens, batch, prompts)]  # fmt: skip
-
-    @torch.no_grad()
-    def run() -> None:
-        for a, b in pairs:
-            a @ b
-
-    return run
+    return inside
 
 
 def measure(
-    name: str, batch: int, rounds: int, size: int = 224, prompts: int = 50, only: tuple[str, ...] = ()
+    name: str, batch: int, rounds: int, size: int = 224, prompts: int = 50, only: tuple[str, ...] = (), bfloat16: bool = False
 ) -> dict[str, Ratio]:
-    """The rows of the table: name to ratio."""
+    """The rows of the table: name to ratio; those of bfloat16 too if they are asked for."""
     backbone = load_backbone(MODELS[name])
     x = torch.rand(batch, 3, size, size)
     with torch.no_grad():
@@ -156,6 +130,7 @@ def measure(
         "deep, last 4, cached": cached(deep(backbone, size, prompts, layers="last 4"), x),
         "deep, last 1, cached": cached(deep(backbone, size, prompts, layers="last 1"), x),
         "products": products(backbone, tokens, batch, prompts),
+        "large product": inference(torch.randn(SQUARE, SQUARE).matmul, torch.randn(SQUARE, SQUARE)),
         "shallow": step(Model(backbone, "vpt-shallow", {"prompts": prompts}, CLASSES, image_size=size), x),
         "LoRA, rank 8": step(Model(backbone, "lora", {}, CLASSES, image_size=size), x),
         "full": step(Model(backbone, "full", {}, CLASSES, image_size=size), x),
@@ -164,17 +139,31 @@ def measure(
         "linear, live": step(linear, x),
         "linear, cached": cached(linear, x),
     }
-    if find_spec("peft"):
-        variants["peft's LoRA"] = step(peft_lora(backbone), x)
+    peft = peft_lora(backbone) if find_spec("peft") else None
+    if peft:
+        variants["peft's LoRA"] = step(peft, x)
+    if bfloat16:
+        variants["deep, bfloat16"] = step(deep(backbone, size, prompts, precision=BFLOAT16), x)
+        variants["products, bfloat16"] = products(backbone, tokens, batch, prompts, torch.bfloat16)
+        variants["prompted, bfloat16"] = inference(deep(backbone, size, prompts, precision=BFLOAT16).eval(), x)
+        variants["backbone, bfloat16"] = autocast(inference(backbone.rounded, x))
+        if peft:
+            variants["peft's LoRA, bfloat16"] = autocast(step(peft, x))
     rows = {row: pair for row, pair in ROWS.items() if (not only or row in only) and set(pair) <= set(variants)}
     seconds = seconds_of({k: run for k, run in variants.items() if any(k in pair for pair in rows.values())}, rounds)
-    return {row: ratio(seconds, *pair) for row, pair in rows.items()}
+    found = {row: ratio(seconds, *pair) for row, pair in rows.items()}
+    if RATE in found:  # of times so far: the other way round it is that of rates, were the numbers of operations equal
+        found[RATE] = found[RATE].times(flops(backbone, tokens, batch, prompts) / (2 * SQUARE**3))
+    return found
 
 
+RATE = "operations a second of a deep step / of one large matrix product"
+SQUARE = 1024
 ROWS = {
     "deep step / concatenated": ("deep", "deep, concatenated"),
     "deep step / the same with autograd's backward": ("deep", "deep, autograd's backward"),
     "deep step / its matrix products alone": ("deep", "products"),
+    RATE: ("large product", "deep"),
     "deep step / forward of the bare backbone": ("deep", "backbone"),
     "deep step, 100 prompts / 1 prompt": ("deep, 100 prompts", "deep, 1 prompt"),
     "deep step / LoRA step": ("deep", "LoRA, rank 8"),
@@ -185,6 +174,11 @@ ROWS = {
     "last 1 of 12 layers, cached / all": ("deep, last 1, cached", "deep"),
     "prompted inference / bare backbone": ("prompted", "backbone"),
     "linear step, cached / live": ("linear, cached", "linear, live"),
+    "deep step in bfloat16 / concatenated in float32": ("deep, bfloat16", "deep, concatenated"),
+    "deep step in bfloat16 / float32 forward of the bare backbone": ("deep, bfloat16", "backbone"),
+    "deep step / its matrix products alone, both bfloat16": ("deep, bfloat16", "products, bfloat16"),
+    "deep step / peft's LoRA step, both bfloat16": ("deep, bfloat16", "peft's LoRA, bfloat16"),
+    "prompted inference / bare backbone, both bfloat16": ("prompted, bfloat16", "backbone, bfloat16"),
 }
 QUICK = tuple(row for row in ROWS if "full" not in row and "shallow" not in row)
 
@@ -196,20 +190,42 @@ def main() -> None:
     parser.add_argument("--model", choices=list(MODELS), default="ViT-S/16")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--grid", action="store_true")
+    parser.add_argument("--profile", action="store_true")
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--bfloat16", action="store_true", help="its rows too, also where this machine is slower in it")
     args = parser.parse_args()
     torch.set_num_threads(1)
     if args.grid:
         grid(args.rounds)
         return
+    if args.profile:
+        profile(args.model, args.batch)
+        return
     batch, rounds = (2, 5) if args.quick else (args.batch, args.rounds)
-    rows = measure(args.model, batch, rounds, only=QUICK if args.quick else ())
+    gain = bfloat16_gain()
+    rows = measure(args.model, batch, rounds, only=QUICK if args.quick else (), bfloat16=args.bfloat16 or gain >= WORTH)
+    print(f"This machine multiplies in bfloat16 {gain:g} times as fast as in float32.")
     print(f"{args.model}, 224 px, 50 prompts, batch {batch}, {rounds} rounds; {machine()}\n")
     print("| what | ratio: median (middle half) |\n|---|---|")
     print("\n".join(f"| {row} | {value} |" for row, value in rows.items()))
     if not args.quick:
         write(args.model, batch, rows)
     print(json.dumps({row: round(value.median, 4) for row, value in rows.items()}))
+
+
+def profile(name: str, batch: int) -> None:
+    """The share of each of torch's operations in the CPU time of a deep step, those of 1 % and more."""
+    run = step(deep(load_backbone(MODELS[name]), 224), torch.rand(batch, 3, 224, 224))
+    run()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as seen:
+        run()
+    parts = sorted(seen.key_averages(), key=lambda part: -part.self_cpu_time_total)
+    total = sum(part.self_cpu_time_total for part in parts)
+    lines = [[part.key, part.count, f"{part.self_cpu_time_total / total:.4f}"] for part in parts]
+    shown = [line for line in lines if float(line[2]) >= 0.01]
+    print("\n".join(f"{share:>8}  {count:>5}  {key}" for key, count, share in shown))
+    with (RESULTS / "profile.csv").open("w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([["operation", "calls", "share"], *shown])
 
 
 def grid(rounds: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,5 @@ def finished_run(small_spec: Spec, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.fixture
 def copied_run(finished_run: Run, tmp_path: Path) -> Run:
     folder = tmp_path / finished_run.name
-    folder.mkdir()
-    for file in finished_run.folder.iterdir():
-        (folder / file.name).write_bytes(file.read_bytes())
+    shutil.copytree(finished_run.folder, folder)
     return Run(folder)

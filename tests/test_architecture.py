@@ -30,7 +30,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "tasks": GROUND - {"spec"},
     "backbones": GROUND - {"spec"},
     "methods": GROUND | {"backbones"},
-    "model": GROUND | {"backbones", "methods"},
+    "device": {"errors"},
+    "precision": {"device"},
+    "model": GROUND | {"backbones", "methods", "precision"},
     "embed": GROUND | {"backbones", "model"},
     "augment": set(),
     "train": GROUND | {"augment", "embed", "model"},
@@ -39,16 +41,18 @@ MAY_IMPORT: dict[str, set[str]] = {
     "many": GROUND | {"backbones", "embed", "mixed", "model", "prompt_file", "tasks"},
     "model_card": GROUND | {"backbones", "methods", "prompt_file", "tasks"},
     "hub": GROUND | {"model_card", "prompt_file"},
-    "runs": GROUND | {"backbones", "methods", "prompt_file", "train"},
+    "epochs": GROUND | {"model", "prompt_file"},
+    "runs": GROUND | {"backbones", "epochs", "methods", "prompt_file", "train"},
     "standing": GROUND | {"methods", "runs"},
     "worth": GROUND | {"standing"},
     "comparison": GROUND | {"methods", "runs", "standing", "worth"},
-    "memory": GROUND | {"embed", "model"},
+    "memory": GROUND | {"device", "embed", "model"},
     "checkpoint": GROUND | {"prompt_file", "train"},
     "traps": GROUND | {"prompt_file", "runs", "tasks"},
     "report": GROUND | {"analysis", "backbones", "methods", "model", "prompt_file", "runs", "standing", "tasks", "traps"},
     "execute": GROUND
-    | {"__init__", "backbones", "checkpoint", "embed", "memory", "model", "prompt_file", "runs", "tasks", "train"},
+    | {"__init__", "backbones", "checkpoint", "device", "embed", "epochs", "memory", "model", "precision", "prompt_file"}
+    | {"runs", "tasks", "train"},
     "series": GROUND | {"execute", "methods", "runs", "standing", "tasks"},
     "analysis": GROUND | {"backbones", "embed", "methods", "model"},
     "flags": GROUND | {"__init__"},
@@ -104,7 +108,7 @@ each_of_library = pytest.mark.parametrize("file", LIBRARY, ids=name_of)
 
 def test_there_is_something_to_look_at():
     assert {part(file) for file in LIBRARY} - TOP == set(MAY_IMPORT)
-    assert parts_imported(ROOT / "vpt_core" / "model.py") == {"backbones", "methods"}
+    assert parts_imported(ROOT / "vpt_core" / "model.py") == {"backbones", "methods", "precision"}
     assert (ROOT / "app" / "__init__.py").is_file()  # without it app.py would shadow the package
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import csv
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -11,10 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app import looking, pictures, settings, viewer
+from app import downloads, looking, pictures, settings, viewer
 from app.figures import among_figure, knockout_figure
 from app.figures.knockout import ACCURACY, IMAGE, MEAN
-from app.results import all_results
+from app.results import all_results, cached_task
 from app.tabs import atlas, knockout, near
 from vpt_core.analysis import read_attention
 from vpt_core.analysis.knockout import LAYERS
@@ -144,6 +146,27 @@ def test_near_patches_are_found_once_and_shown(key: str, name: str, monkeypatch:
     assert np.allclose(chart["data"][0]["z"], known.among[2], atol=1e-3)
     monkeypatch.setattr(looking, "find_near", lambda *_: pytest.fail("looked again"))
     assert len(list(near.find(key, name))) == 1
+
+
+def test_near_patches_can_be_taken_away_as_csv(key: str, name: str):
+    assert not near.pack(key, name).interactive
+    list(near.find(key, name))
+    button = near.pack(key, name)
+    head, *lines = csv.reader(Path(button.value["path"]).read_text(encoding="utf-8").splitlines())
+    known, pixels = looking.known_near(all_results()[key].runs[0])
+    assert head == ["layer", "prompt", "rank", "image", "row", "column", "cosine"] and button.interactive
+    assert len(lines) == 6 * 2 * min(12, len(pixels))
+    layer, prompt, rank, image, row, column, cosine = next(line for line in lines if line[:3] == ["3", "2", "4"])
+    task = cached_task(all_results()[key].runs[0].spec.task)
+    which = pictures.train_images(all_results()[key].runs[0], looking.MOST_TRAIN)[known.image[2][1, 3]]
+    assert image == task.names[which]
+    assert [int(row) - 1, int(column) - 1] == [known.row[2][1, 3], known.column[2][1, 3]]
+    assert float(cosine) == pytest.approx(known.cosine[2][1, 3], abs=1e-3)
+
+
+def test_names_that_begin_like_a_formula_stay_text():
+    path = downloads.csv_file("names", ["name"], [["=1+1"], ["a=b"], [-2]])
+    assert path.read_text().splitlines() == ["name", "'=1+1", "a=b", "-2"]
 
 
 def test_a_framed_patch_is_that_patch():

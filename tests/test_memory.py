@@ -84,7 +84,7 @@ def test_free_memory_is_what_the_machine_and_a_container_leave(tmp_path, monkeyp
 
 
 def test_a_run_on_a_small_machine_goes_in_parts_and_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr(execute, "available", lambda: 0)
+    monkeypatch.setattr(execute, "available", lambda device: 0)
     spec = Spec(task=saved_task(tmp_path / "task"), backbone=RANDOM, image_size=32, epochs=1, options=DEEP)
     status = execute.tune(spec, tmp_path / "runs").status
     assert status["images_at_once"] == 1 and status["lean"] and status["state"] == "done"

@@ -8,7 +8,7 @@ from tiny import FITTING, RANDOM, SIZE, labels_of, pictures, tiny_backbone
 
 from vpt_core.backbones import load_backbone, to_pixels
 from vpt_core.errors import UserError
-from vpt_core.methods import METHODS
+from vpt_core.methods import METHODS, prompt
 from vpt_core.model import Model
 
 PIXELS = to_pixels(pictures(labels_of(2)))
@@ -75,3 +75,18 @@ def test_prompts_stand_beside_a_token_for_each_patch():
     model = Model(tiny_backbone(), "vpt-shallow", {"prompts": 7}, classes=2).eval()
     tokens = model.run(PIXELS, 0, 2)
     assert tokens.shape == (6, 1 + 7 + (SIZE // 16) ** 2, 32)
+
+
+@torch.no_grad()
+def test_prompts_become_keys_and_values_once_for_inference(monkeypatch):
+    model = Model(tiny_backbone(), "vpt-deep", {"prompts": 3}, classes=3).eval()
+    computed: list[int] = []
+    inner = prompt.keys_and_values
+    monkeypatch.setattr(prompt, "keys_and_values", lambda *given: computed.append(1) or inner(*given))
+    first, depth = model(PIXELS), model.backbone.depth
+    assert torch.equal(model(PIXELS), first) and len(computed) == depth
+    model.method.prompts.mul_(2)
+    changed = model(PIXELS)
+    assert len(computed) == 2 * depth and not torch.allclose(changed, first)
+    model.method.prompts = torch.nn.Parameter(model.method.prompts / 2)
+    assert torch.allclose(model(PIXELS), first, atol=1e-6)

@@ -12,6 +12,7 @@ import pytest
 from faked import run as faked_run
 
 from vpt_core.__main__ import main
+from vpt_core.analysis import silhouette
 from vpt_core.errors import UserError
 from vpt_core.report import report, write_report
 from vpt_core.report.examples import chosen
@@ -64,6 +65,8 @@ def test_it_holds_the_numbers_and_the_pictures(page: Seen, finished_run: Run):
     assert len(page.of("img")) == 4 * examples and page.text.count("completeness error") == 2 * examples
     assert len(page.of("svg")) == 4 and all(s["aria-label"] for s in page.of("svg")) and all(i["alt"] for i in page.of("img"))
     assert page.text.count("5 random orders;") == examples
+    assert "What each prompt adds in" in page.text and page.text.count("layer 6") == 1
+    assert f"{silhouette(finished_run.array('features'), finished_run.labels):.2f}" in page.text
     refuses_to_fetch(page)
 
 
@@ -87,6 +90,12 @@ def test_the_surest_wrong_and_right_images_are_chosen(tmp_path: Path):
     logits *= np.array([1, 3, 1, 2, 5, 1], np.float32)[:, None]
     np.save(run.folder / "logits.npy", logits, allow_pickle=False)
     assert chosen(run) == [1, 3, 4]
+
+
+def test_numbers_that_cannot_be_are_said(tmp_path: Path):
+    labels = np.zeros(6, int)
+    run = faked_run(tmp_path / "run", Spec(task="gone"), ["a", "b"], labels, labels)
+    assert Seen(report(run)).text.count("too few images") == 4  # of one class only: no silhouette, nothing to separate
 
 
 def test_many_classes_become_a_list_of_mistakes(tmp_path: Path):

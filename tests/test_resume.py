@@ -45,7 +45,7 @@ def broken(spec: Spec, root: Path, after: int) -> Run:
     run = new_run(spec, root)
     work = execute.execute(run)
     next(r for r in work if isinstance(r, Epoch) and r.epoch == after)
-    kept = {file: file.read_bytes() for file in run.folder.iterdir()}
+    kept = {file: file.read_bytes() for file in run.folder.rglob("*") if file.is_file()}
     work.close()
     for file, data in kept.items():
         file.write_bytes(data)

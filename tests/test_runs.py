@@ -27,7 +27,7 @@ from vpt_core.tasks import load_task
 from vpt_core.train import Epoch, Step
 
 ARRAYS = {"logits.npy", "features.npy", "frozen.npy"}
-FILES = {"spec.json", "history.jsonl", "status.json", "tuned.safetensors", "test.json"} | ARRAYS
+FILES = {"spec.json", "history.jsonl", "status.json", "tuned.safetensors", "test.json", "epochs"} | ARRAYS
 
 
 def read(run: Run, name: str) -> dict:

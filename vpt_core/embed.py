@@ -78,15 +78,15 @@ def _room_for(images: int, one: Tensor) -> Tensor | None:
 
 
 def features_and_logits(model: Model, data: Feed) -> Generator[int, None, tuple[Tensor, Tensor]]:
-    """Features (N, d) and logits (N, classes) in eval mode. Yields how many images are done, returns both."""
+    """Features (N, d) and logits (N, classes) in eval mode, on the processor. Yields how many images are done, returns both."""
     model.eval()
-    parts = [torch.empty(0, model.head.in_features)]
+    parts = [torch.empty(0, model.head.in_features, device=model.head.weight.device)]
     for x, _ in data.batches():
-        parts.append(_run(model, x, data.start, None))
+        parts.append(_run(model, x, data.start, None).float())
         yield sum(map(len, parts))
     features = torch.cat(parts)
     with torch.no_grad():
-        return features, model.head(features)
+        return features.cpu(), model.head(features).cpu()
 
 
 # no_grad stands here and not round a generator: a generator may pause, and its caller must not find gradients off.

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,12 +19,15 @@ import torch
 from vpt_core import __version__
 from vpt_core.backbones import load_backbone
 from vpt_core.checkpoint import Checkpoints
+from vpt_core.device import device
 from vpt_core.embed import Feed, features_and_logits, feed
+from vpt_core.epochs import EpochFiles
 from vpt_core.errors import UserError
 from vpt_core.files import PART, write_whole
 from vpt_core.memory import SHARE, available, images_at_once
 from vpt_core.metrics import score
 from vpt_core.model import Model
+from vpt_core.precision import FLOAT32, choose_precision
 from vpt_core.prompt_file import About, save_prompt
 from vpt_core.runs import Run, check_unfinished, new_run, process_id, write_array, write_json
 from vpt_core.shortage import shortage, shortages_in_words
@@ -82,7 +86,7 @@ def execute(run: Run, stop: Callable[[], bool] = lambda: False) -> Iterator[Reco
     ballast = run.folder / f"ballast{PART}"
     with shortages_in_words():
         try:
-            for left in run.folder.glob(f"*{PART}"):
+            for left in run.folder.rglob(f"*{PART}"):
                 left.unlink()
             write_json(run.folder / "status.json", status)
             ballast.write_bytes(bytes(_BALLAST))
@@ -98,9 +102,9 @@ def execute(run: Run, stop: Callable[[], bool] = lambda: False) -> Iterator[Reco
 
 
 def _plan(run: Run) -> dict[str, Any]:
-    """How the part of a run before its checkpoint divided its batches: the rest has to do the same, whatever is free now."""
+    """How the part of a run before its checkpoint was computed: the rest has to do the same, whatever is free or fast now."""
     before = run.status if run.checkpoint.exists() else {}
-    return {name: before[name] for name in ("images_at_once", "lean") if name in before}
+    return {name: before[name] for name in ("images_at_once", "lean", "precision") if name in before}
 
 
 def _reason(error: BaseException) -> str:
@@ -117,9 +121,11 @@ def _execute(run: Run, status: dict[str, Any], stop: Callable[[], bool]) -> Iter
     task = load_task(spec.task)
     splits = task.splits(spec.seed, spec.shots)
     yield Phase("Loading the backbone")
-    backbone = load_backbone(spec.backbone)
+    backbone = load_backbone(spec.backbone).on(device())
     backbone.check_size(spec.image_size)
-    model = Model(backbone, spec.method, spec.options, len(task.classes), spec.seed, spec.image_size)
+    status.setdefault("precision", choose_precision(spec.precision, backbone.device))
+    build = partial(Model, backbone, spec.method, spec.options, len(task.classes), spec.seed, spec.image_size)
+    model = build(status["precision"])
     status |= {
         "classes": list(task.classes),
         "task_title": task.title,
@@ -128,12 +134,13 @@ def _execute(run: Run, status: dict[str, Any], stop: Callable[[], bool]) -> Iter
         "trained": model.trained,
         "backbone_parameters": backbone.params,
         "weights_hash": backbone.weights_hash,
+        "device": str(backbone.device),
         "path": model.method.path,
     }
     write_json(run.folder / "status.json", status)
     pixels = task.resized(spec.image_size)
     clock = time.perf_counter()
-    model.method.prepare(pixels[splits.train])
+    model.prepare(pixels[splits.train])
     train = yield from _counted("Computing the frozen layers of the training images", len(splits.train), stop,
                                 feed(model, pixels[splits.train], task.labels[splits.train], spec.augment == "none"))
     val = yield from _counted("Computing the frozen layers of the validation images", len(splits.val), stop,
@@ -154,6 +161,9 @@ def _execute(run: Run, status: dict[str, Any], stop: Callable[[], bool]) -> Iter
     owner = {"images": task.fingerprint, "frozen weights": backbone.weights_hash}
     checkpoints = Checkpoints(run.checkpoint, run.prompt_file, about, owner)
     ended = yield from _train(run, status, model, train, val, stop, checkpoints)
+    if model.precision != FLOAT32:  # what is recorded is what the prompt file says anywhere
+        learned, model = model, build()
+        model.load_state_dict(learned.state_dict())
     yield from _test(run, status, model, task, splits.test, pixels, about)
     status |= ended
 
@@ -184,13 +194,16 @@ def _train(
         status["resumed_after"] = state.epoch
     epochs = [epoch for epoch in run.history if epoch.epoch <= state.epoch]
     if "images_at_once" not in status:
-        status["images_at_once"] = images_at_once(model, train, run.spec.batch_size, int(SHARE * available()))
+        room = int(SHARE * available(model.backbone.device))
+        status["images_at_once"] = images_at_once(model, train, run.spec.batch_size, room)
         status["lean"] = getattr(model.method, "lean", False)
     elif status["lean"]:
         model.method.lean = True
     write_json(run.folder / "status.json", status)
     path = run.folder / "history.jsonl"
     write_whole(path, "".join(map(_line, epochs)).encode())
+    kept = EpochFiles(run.folder, model, checkpoints.about, run.spec.epochs)
+    kept.begin(state.epoch)
     ended = {"state": "done", "reason": ""}
     with path.open("a") as history:
         try:
@@ -201,6 +214,7 @@ def _train(
                     epochs.append(record)
                     history.write(_line(record))
                     history.flush()
+                    kept.keep(record.epoch)  # before the checkpoint, which training goes on after
                     checkpoints.keep(state)
                 yield record
             if isinstance(last, Step):
@@ -258,8 +272,6 @@ def _circumstances() -> dict[str, Any]:
     packages = {name: version(name) for name in ("torch", "timm", "numpy")}
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "device": "cpu",
-        "precision": "float32",
         "threads": torch.get_num_threads(),
         "versions": {"vpt_core": __version__, "python": platform.python_version(), **packages},
         "seconds": {},

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from vpt_core.device import CPU
 from vpt_core.embed import Feed
 from vpt_core.model import Model
 
@@ -17,11 +18,13 @@ SHARE = 0.5
 _CGROUP = Path("/sys/fs/cgroup")
 
 
-def available() -> int:
-    """Bytes of memory that are free for this process: of the machine's, and of a container's limit where there is one.
+def available(device: torch.device = CPU) -> int:
+    """Bytes of memory that are free for this process: of a GPU's; of the machine's and a container's limit if there is one.
 
     2**62 where the system does not tell (it has no /proc/meminfo).
     """
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
     rooms = [2**62]
     meminfo = Path("/proc/meminfo")
     if meminfo.exists():
@@ -51,7 +54,8 @@ def held(model: Model, data: Feed, images: int) -> int:
     x, labels = data.batch(torch.arange(images))
     model.eval()
     with torch.autograd.graph.saved_tensors_hooks(hold, lambda t: t):
-        F.cross_entropy(model(x, data.start), labels)
+        logits = model(x, data.start)
+        F.cross_entropy(logits, labels.to(logits.device))
     return sum(sizes.values())
 
 

@@ -8,6 +8,7 @@
     logits.npy           (N, classes) float32, of the test images
     features.npy         (N, d) float32, what the head saw of them
     frozen.npy           (N, d) float32, the same from the untuned backbone
+    epochs/NNN.safetensors   what was learned after epoch NNN, where the features move and it is small (`vpt_core.epochs`)
     checkpoint.safetensors   only until it is finished: all that training needs to go on (`vpt_core.checkpoint`)
 """
 
@@ -27,6 +28,7 @@ from typing import Any
 import numpy as np
 
 from vpt_core.backbones import Backbone, card
+from vpt_core.epochs import kept_epochs
 from vpt_core.errors import UserError
 from vpt_core.files import write_whole
 from vpt_core.ledger import FLOAT32, FULL, Cost
@@ -120,6 +122,11 @@ class Run:
     @property
     def prompt_file(self) -> Path:
         return self.folder / "tuned.safetensors"
+
+    @property
+    def epochs(self) -> dict[int, Path]:
+        """Prompt files of what it had learned after an epoch, for those that were kept."""
+        return kept_epochs(self.folder)
 
     @property
     def checkpoint(self) -> Path:

@@ -32,6 +32,8 @@ class Spec:
                            low=0.0, high=0.9, advanced=True)
     augment: str = option("none", "Augmentation", "of training images, drawn anew each step, so that nothing frozen is cached; "
                           "flip where left and right mean the same", choices=("none", "flip", "flip and shift"), advanced=True)
+    precision: str = option("auto", "Precision", "of products in training; auto: bfloat16 where this machine is faster in it",
+                            choices=("auto", "float32", "bfloat16"), advanced=True)
     seed: int = option(0, "Seed", "draws split, first weights and order", low=0, high=2**31 - 1)
 
     def __post_init__(self) -> None:

@@ -135,7 +135,8 @@ def _learn(state: State, spec: Spec, rate: float, data: Feed, index: Tensor, at_
     for part in index.split(at_once):
         x, labels = data.batch(part)
         x = augmented(x, spec.augment, state.order)
-        loss = F.cross_entropy(model(x, data.start), labels, reduction="sum") / len(index)
+        logits = model(x, data.start)
+        loss = F.cross_entropy(logits, labels.to(logits.device), reduction="sum") / len(index)
         loss.backward()
         total += loss.item()
     optimizer.step()

@@ -43,8 +43,8 @@ def build(page: Page, tab: gr.Tab) -> None:
             knockout.build(page, run, part)
         with gr.Tab("Near patches", id="inspect-part-near") as part:
             near.build(page, run, part)
-        with gr.Tab("How images moved", id="inspect-part-movement"):
-            maps = movement.build(page, run)
+        with gr.Tab("How images moved", id="inspect-part-movement") as part:
+            maps = movement.build(page, run, part)
 
     thumbs = {"fn": show_strip, "inputs": [page.result, run, which, page.image], "outputs": [strip, images, count]}
     picture = {"fn": show_image, "inputs": seen.drawing["inputs"], "outputs": [line, seen.viewer, seen.shares, missing]}

@@ -1,4 +1,4 @@
-"""How tuning moved the embeddings: two maps of the same images on one pair of axes."""
+"""How images moved: two maps of the same images on one pair of axes, and what the full space says of them."""
 
 from __future__ import annotations
 
@@ -7,28 +7,32 @@ from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
-import numpy as np
 
-from app import inside
+from app import flat, inside
 from app.components import plot
 from app.figures import map_figure
+from app.figures.maps import CLASS, COLOURINGS
 from app.messages import sentence, shows_user_errors
 from app.page import Page
 from app.results import Result, find_seed
-from app.verdict import number
-from vpt_core.analysis import Maps, pca_maps
+from app.tabs import around, journey
+from app.verdict import labels, number
+from vpt_core.analysis import Maps
 from vpt_core.errors import UserError
-from vpt_core.runs import Run
 
 ALL = -1
+UMAP = "umap"
 _PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 _EMPTY = "The map of the test images appears here."
-_WAIT = "A first map by PCA; UMAP is being drawn, which takes some 20 s the first time ..."
-_SAME = " Both maps are the same: this method leaves the features as they are."
+_WAIT = "A first map by PCA; the other is being drawn, which takes some 15 s the first time ..."
 _NOTE = (
-    "Each point is a test image as the classifier sees it; crosses are images that the tuned model gets wrong. Hover to see an "
+    "Each point is a test image as the classifier sees it; crosses are images that the model gets wrong. Hover to see an "
     "image, click to choose it. After tuning, look for classes that part and crosses between them. Sizes of clusters and "
-    "distances between far ones mean little in UMAP, and a flat map can hide or invent gaps: trust the count in the full space."
+    "distances between far ones mean little in UMAP and t-SNE, and a flat map can hide or invent gaps: trust the table below."
+)
+_TABLE_NOTE = (
+    "Of the test images, without any map. Higher is better in each row; where the rows disagree, the classes are not round "
+    "heaps. It says how the features lie, not how the run's own classifier answers."
 )
 
 
@@ -40,28 +44,42 @@ class MapPanel:
     drawing: dict[str, Any]
 
 
-def build(page: Page, run: gr.Radio) -> MapPanel:
+def build(page: Page, run: gr.Radio, part: gr.Tab) -> MapPanel:
     """Components of the maps, and their events for the run chosen in `run`."""
     gr.Markdown("### How tuning moved the images")
     with gr.Row():
-        by = gr.Radio([("class", "class"), ("right or wrong", "right")], value="class", label="Colour", min_width=260,
+        method = gr.Radio(flat.choices(), value=UMAP, label="Map by", min_width=260, elem_id="inspect-map")
+        by = gr.Radio([(words, name) for name, words in COLOURINGS.items()], value=CLASS, label="Colour", min_width=260,
                       elem_id="inspect-colour")
+    with gr.Row():
         only = gr.Dropdown(class_choices([]), value=ALL, label="Show one class", elem_id="inspect-class", min_width=260)
+        left = gr.Dropdown([(flat.UNTUNED, flat.UNTUNED)], value=flat.UNTUNED, label="Left map", elem_id="inspect-left",
+                           min_width=260)
     with gr.Row():
         with gr.Column(min_width=320):
-            gr.Markdown("**Before tuning** (frozen backbone)")
+            title_before = sentence(css="vpt-title", elem_id="inspect-before-title")
             before = plot(label="Map before tuning", empty=_EMPTY, height=400, elem_id="inspect-before")
         with gr.Column(min_width=320):
-            gr.Markdown("**After tuning**")
+            title_after = sentence(css="vpt-title", elem_id="inspect-after-title")
             after = plot(label="Map after tuning", empty=_EMPTY, height=400, elem_id="inspect-after")
     status = sentence(css="note", elem_id="inspect-map-status")
-    neighbours = sentence(elem_id="inspect-neighbours")
     sentence(_NOTE, css="note")
-    inputs, shown = [page.result, run, by, only, page.image], [before, after, status, neighbours]
+    neighbours = sentence(elem_id="inspect-neighbours")
+    table = gr.Dataframe(datatype="str", interactive=False, wrap=True, label="Full space", elem_id="inspect-space",
+                         buttons=["copy"])
+    sentence(_TABLE_NOTE, css="note")
+    around.build(page, run, left, part)
+    journey.build(page, run, part, method, only)
+
+    inputs = [page.result, run, by, only, page.image, method, left]
+    shown = [before, after, status, neighbours, table, title_before, title_after]
+    drawing = {"fn": draw, "inputs": inputs, "outputs": shown}
     gr.on([by.input, only.input, page.image.change], redraw, inputs, [before, after], trigger_mode="always_last", **_PRIVATE)
+    gr.on([method.input, left.input], **drawing, trigger_mode="always_last", **_PRIVATE)
+    gr.on([page.result.change, run.change], left_choices, [page.result, run, left], left, **_PRIVATE)
     for one in (before, after):
         one.select(choose, page.result, page.image, **_PRIVATE)
-    return MapPanel(only, {"fn": draw, "inputs": inputs, "outputs": shown})
+    return MapPanel(only, drawing)
 
 
 def class_choices(classes: Sequence[str]) -> list[tuple[str, int]]:
@@ -70,47 +88,55 @@ def class_choices(classes: Sequence[str]) -> list[tuple[str, int]]:
 
 
 @shows_user_errors
-def draw(key: str | None, name: str | None, by: str, only: int, image: int) -> Iterator[list[Any]]:
-    """Both maps, a sentence on how they were made, and what the full space says; PCA at once, UMAP when it is ready."""
+def left_choices(key: str | None, name: str | None, left: str) -> gr.Dropdown:
+    """What the left map may show beside a run: the untuned backbone, or another run of the result."""
     result = find_seed(key)
-    if result is None or name is None:
-        yield [None, None, "", ""]
-        return
-    run = result.runs[number(result, name)]
-    try:
-        said = inside.neighbours(run)
-        known = inside.recorded_maps(run)
-        if known is None:
-            yield [*_values(result, run, _first(run), by, only, image), _WAIT, said]
-            known = inside.draw_maps(run)
-    except UserError as error:
-        yield [None, None, str(error), ""]
-        return
-    same = _SAME if np.array_equal(known.before, known.after) else ""
-    yield [*_values(result, run, known, by, only, image), f"Drawn by UMAP.{same}", said]
+    others = zip(labels(result), result.runs, strict=True) if result else ()
+    choices = [(flat.UNTUNED, flat.UNTUNED), *((title, run.name) for title, run in others if run.name != name)]
+    return gr.Dropdown(choices, value=left if left in {value for _, value in choices} else flat.UNTUNED)
 
 
 @shows_user_errors
-def redraw(key: str | None, name: str | None, by: str, only: int, image: int) -> list[Any]:
+def draw(key: str | None, name: str | None, by: str, only: int, image: int, method: str = UMAP,
+         left: str = flat.UNTUNED) -> Iterator[list[Any]]:
+    """Both maps, a sentence on how they were made, what the full space says, and titles; PCA at once, others when ready."""
+    result = find_seed(key)
+    if result is None or name is None:
+        yield [None, None, "", "", None, "", ""]
+        return
+    shown = flat.pair(result, result.runs[number(result, name)], left)
+    titles = flat.titles(result, shown)
+    try:
+        said = [inside.neighbours(shown.run), flat.table(result, shown), *titles]
+        maps = flat.known(shown, method)
+        if maps is None:
+            first = _values(result, shown, flat.best_known(shown, method), by, only, image)
+            yield [*first, _WAIT, *said]
+            maps = flat.draw(shown, method)
+    except UserError as error:
+        yield [None, None, str(error), "", None, *titles]
+        return
+    yield [*_values(result, shown, maps, by, only, image), flat.drawn_by(maps, method), *said]
+
+
+@shows_user_errors
+def redraw(key: str | None, name: str | None, by: str, only: int, image: int, method: str = UMAP,
+           left: str = flat.UNTUNED) -> list[Any]:
     """Both maps with other colours or another chosen image, as they are known by now."""
     result = find_seed(key)
     if result is None or name is None:
         return [None, None]
-    run = result.runs[number(result, name)]
+    shown = flat.pair(result, result.runs[number(result, name)], left)
     try:
-        return _values(result, run, inside.recorded_maps(run) or _first(run), by, only, image)
+        return _values(result, shown, flat.best_known(shown, method), by, only, image)
     except UserError:  # `draw` says why there is no map
         return [None, None]
 
 
-def _first(run: Run) -> Maps:
-    return pca_maps(run.array("frozen"), run.array("features"))
-
-
-def _values(result: Result, run: Run, maps: Maps, by: str, only: int, image: int) -> list[dict[str, Any]]:
-    both = np.stack([maps.before, maps.after])
-    chosen = image if image < len(maps.before) else None
-    return [map_figure(run, places, both, result, by=by, only=None if only == ALL else only, chosen=chosen) for places in both]
+def _values(result: Result, shown: flat.Pair, maps: Maps, by: str, only: int, image: int) -> list[dict[str, Any]]:
+    both = flat.both(maps)
+    look = {"by": by, "only": None if only == ALL else only, "chosen": image if image < len(maps.before) else None}
+    return [map_figure(run, places, both, result, **look) for run, places in zip((shown.judge, shown.run), both, strict=True)]
 
 
 @shows_user_errors

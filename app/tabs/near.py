@@ -10,6 +10,7 @@ import numpy as np
 
 from app import looking, pictures
 from app.components import plot, progress_bar
+from app.downloads import csv_file
 from app.figures import among_figure
 from app.messages import sentence, shows_user_errors
 from app.page import Page
@@ -46,6 +47,7 @@ def build(page: Page, run: gr.Radio, tab: gr.Tab) -> None:
     said = sentence(elem_id="near-said")
     gallery = gr.Gallery(label="Nearest patches", show_label=False, columns=6, height="auto", object_fit="contain",
                          interactive=False, buttons=["download", "fullscreen"], elem_id="near-gallery", elem_classes=["pairs"])
+    data = gr.DownloadButton("All of them as CSV", interactive=False, min_width=200, scale=0, elem_id="near-data")
     sentence(_NOTE, css="note")
     gr.Markdown("### Are prompts of a layer alike?")
     chart = plot(label="Similarity among prompts", height=380, elem_id="near-among", empty="The map of a layer appears here.")
@@ -53,10 +55,10 @@ def build(page: Page, run: gr.Radio, tab: gr.Tab) -> None:
 
     asked, shown = [page.result, run, layer, prompt], [said, gallery, chart]
     go.click(find, [page.result, run], [status, layer, prompt], concurrency_limit=1, **_PRIVATE).success(
-        show, asked, shown, **_PRIVATE)
+        show, asked, shown, **_PRIVATE).success(pack, [page.result, run], data, **_PRIVATE)
     gr.on([layer.input, prompt.input], show, asked, shown, **_PRIVATE)
     gr.on([tab.select, page.result.change, run.change], offer, [page.result, run], [go, status, layer, prompt],
-          **_PRIVATE).success(show, asked, shown, **_PRIVATE)
+          **_PRIVATE).success(show, asked, shown, **_PRIVATE).success(pack, [page.result, run], data, **_PRIVATE)
 
 
 def _run_of(key: str | None, name: str | None) -> Run | None:
@@ -101,6 +103,17 @@ def find(key: str | None, name: str | None) -> Iterator[list[Any]]:
         yield [{"text": f"{done} of {total} training images", "done": done, "total": total, "tone": ""}, gr.skip(), gr.skip()]
     text = f"Patches of {images} training images, evenly over the classes."
     yield [{"text": text, "done": None, "total": 0, "tone": ""}, *_choices(run)]
+
+
+@shows_user_errors
+def pack(key: str | None, name: str | None) -> gr.DownloadButton:
+    """A file with every patch that was found for the chosen run, in all layers."""
+    run = _run_of(key, name)
+    lines = looking.near_table(run) if run else []
+    if not lines:
+        return gr.DownloadButton(value=None, interactive=False)
+    head = ["layer", "prompt", "rank", "image", "row", "column", "cosine"]
+    return gr.DownloadButton(value=str(csv_file(f"near-patches-{run.spec.method}", head, lines)), interactive=True)
 
 
 @shows_user_errors

@@ -155,8 +155,8 @@ def copies(folder: Path) -> tuple[Path, Path]:
     prompt, whole = target / f"{label}.safetensors", target / f"{label}-run.zip"
     prompt.write_bytes(run.prompt_file.read_bytes())
     with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED) as archive:
-        for file in sorted(run.folder.iterdir()):
-            archive.write(file, f"{run.name}/{file.name}")
+        for file in sorted(run.folder.rglob("*")):
+            archive.write(file, run.name / file.relative_to(run.folder))
         card = model_card(read_about(run.prompt_file), run.prompt_file.stat().st_size)
         archive.writestr(f"{run.name}/README.md", card)
     return prompt, whole

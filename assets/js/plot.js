@@ -1,4 +1,5 @@
-// One chart. Value: {data, layout, frames?, thumbs?} for plotly.js, or nothing for the sentence `empty`.
+// One chart. Value: {data, layout, frames?, thumbs?} for plotly.js, or nothing for the sentence `empty`. Frames are states of
+// the same points, which the slider of steps.js goes through.
 // Gradio runs this once for each mounted component and hands in element, props, trigger and watch.
 // Plotly.react draws into the same node, so an update neither flickers nor loses the zoom.
 
@@ -9,6 +10,8 @@ element.innerHTML = `
     <div class="vpt-ring" hidden></div>
     <div class="vpt-thumb-card" hidden><div class="vpt-thumb"></div><p></p></div>
   </div>`;
+const steps = stepper(() => props.words, glide);
+element.append(steps.bar);
 element.append(saveBar(props.label, { PNG: savePicture, CSV: () => saveText(`${props.label}.csv`, "text/csv", csv(table())) }));
 const find = (selector) => element.querySelector(selector);
 const frame = find(".vpt-plot"), chart = find(".vpt-chart"), empty = find(".vpt-empty");
@@ -26,10 +29,17 @@ function savePicture() {
     { format: "png", filename: props.label, scale: 2, width: chart.clientWidth, height: chart.clientHeight });
 }
 
-// One line for each point; a heat map has one for each cell.
+// One line for each point, and of a chart with steps for each of them; a heat map has one for each cell.
 function table() {
-  const lines = [["trace", "x", "y", "value", "text"]];
-  props.value.data.forEach((trace, t) => {
+  const { frames } = props.value, head = ["trace", "x", "y", "value", "text"];
+  if (!frames) return [head, ...linesOf(props.value.data)];
+  return [["step", ...head], ...frames.flatMap((frame) =>
+    linesOf(tracesAt(props.value.data, frame)).map((line) => [letters(frame.name), ...line]))];
+}
+
+function linesOf(data) {
+  const lines = [];
+  data.forEach((trace, t) => {
     const [x, y, z, text] = [trace.x, trace.y, trace.z, trace.hovertext ?? trace.text].map(numbers);
     const name = letters(trace.name ?? t + 1);
     if (z) return z.forEach((row, i) => numbers(row).forEach((cell, j) =>
@@ -37,6 +47,13 @@ function table() {
     (x ?? y ?? []).forEach((_, i) => lines.push([name, x?.[i] ?? i, y?.[i] ?? "", "", letters(text?.[i] ?? "")]));
   });
   return lines;
+}
+
+// The traces as they are in a frame; those that are not in it stay.
+function tracesAt(data, frame) {
+  const moved = [...data];
+  frame?.traces.forEach((t, k) => (moved[t] = { ...moved[t], ...frame.data[k] }));
+  return moved;
 }
 
 // Plotly's own packing of arrays: {dtype, bdata} and for two dimensions a shape "rows, columns".
@@ -85,7 +102,7 @@ function layoutOf(value) {
 // Where a card shows the point, plotly's own label would only stand in its way.
 function tracesOf(value) {
   const quiet = (trace) => ({ ...trace, hoverinfo: "none", hovertemplate: undefined });
-  return value.data.map((trace) => (value.thumbs && trace.customdata ? quiet(trace) : { ...trace }));
+  return tracesAt(value.data, value.frames?.[steps.now()]).map((trace) => (value.thumbs && trace.customdata ? quiet(trace) : { ...trace }));
 }
 
 function draw() {
@@ -95,11 +112,20 @@ function draw() {
   empty.hidden = filled;
   frame.style.minHeight = `${props.height}px`;
   chart.hidden = element.querySelector(".vpt-save").hidden = !filled;
+  steps.offer((filled && value.frames?.map((frame) => letters(frame.name))) || []);
   hideCard();
   if (!filled || !chart.clientWidth) return; // no width in a hidden tab: the observer calls again
   const first = !chart.on;
-  Plotly.react(chart, { data: tracesOf(value), layout: layoutOf(value), frames: value.frames ?? [], config });
+  Plotly.react(chart, { data: tracesOf(value), layout: layoutOf(value), config });
   if (first) listen();
+}
+
+// To another step, without the server: the points move there.
+function glide(step, milliseconds) {
+  const { data, traces } = props.value.frames[step];
+  hideCard();
+  Plotly.animate(chart, { data: structuredClone(data), traces }, { mode: "immediate",
+    transition: { duration: milliseconds, easing: "cubic-in-out" }, frame: { duration: milliseconds, redraw: false } });
 }
 
 function listen() {

@@ -129,7 +129,7 @@ def _faults(root: Path, before: dict[str, str]) -> list[str]:
 
 
 def _digest(run: Run) -> str:
-    files = sorted(f for f in run.folder.iterdir() if f.suffix != PART and f != run.checkpoint)
+    files = sorted(f for f in run.folder.rglob("*") if f.is_file() and f.suffix != PART and f != run.checkpoint)
     return hashlib.sha256(b"".join(f.name.encode() + f.read_bytes() for f in files)).hexdigest()
 
 

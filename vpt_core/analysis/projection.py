@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
 
+from vpt_core.analysis.layout import LAYOUTS, lay_out
 from vpt_core.errors import UserError
 from vpt_core.metrics import Score
-
-NEIGHBOURS = 15
 
 
 @dataclass(frozen=True)
@@ -22,58 +20,23 @@ class Maps:
     method: str
 
 
-def umap_maps(before: np.ndarray, after: np.ndarray, seed: int = 0) -> Maps:
-    """UMAP (McInnes et al. 2018) of features (N, d) before and after tuning.
+def two_maps(before: np.ndarray, after: np.ndarray, method: str = "umap", seed: int = 0) -> Maps:
+    """Maps of features (N, d) before and after tuning, by a method of `LAYOUTS`, as `lay_out` draws two states.
 
-    The second map starts from the first one's places and is turned and moved onto it, so that points move instead of
-    being dealt out anew; equal features give equal maps. Distances between far clusters mean little in either.
-    Raises `UserError` for fewer than 5 images.
+    Distances between far clusters mean little in UMAP and t-SNE. Raises `UserError` for too few images.
     """
-    _need(before, 5)
-    first = _umap(before, "spectral" if len(before) > 12 else "random", seed)
-    first -= first.mean(axis=0)
-    if np.array_equal(before, after):
-        return Maps(first, first, "UMAP")
-    return Maps(first, _turned(_umap(after, first, seed), first), "UMAP")
+    places = lay_out([before, after], method, seed)
+    return Maps(places[0], places[1], LAYOUTS[method].title)
 
 
-def _turned(places: np.ndarray, onto: np.ndarray) -> np.ndarray:
-    """Places (N, 2) centred and turned or mirrored, never stretched, to lie closest to centred ones (orthogonal Procrustes)."""
-    centred = places - places.mean(axis=0)
-    left, _, right = np.linalg.svd(centred.T @ onto)
-    return (centred @ left @ right).astype(np.float32)
-
-
-def _need(features: np.ndarray, least: int) -> None:
-    if len(features) < least:
-        raise UserError(f"A map needs {least} test images or more; this run has {len(features)}.")
-
-
-def _umap(features: np.ndarray, init: str | np.ndarray, seed: int) -> np.ndarray:
-    import umap  # takes seconds to import (numba); everything else starts without it
-
-    neighbours = min(NEIGHBOURS, len(features) - 1)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="n_jobs value", category=UserWarning)
-        return umap.UMAP(n_neighbors=neighbours, init=init, random_state=seed).fit_transform(features)
+def umap_maps(before: np.ndarray, after: np.ndarray, seed: int = 0) -> Maps:
+    """`two_maps` by UMAP; 5 images or more."""
+    return two_maps(before, after, "umap", seed)
 
 
 def pca_maps(before: np.ndarray, after: np.ndarray) -> Maps:
-    """The two principal components of features (N, d) before and after tuning, one pair of axes for both.
-
-    Each set is centred and brought to the same spread first: tuning moves all features together, and that shift would
-    take up the first axis. Raises `UserError` for fewer than 2 images.
-    """
-    _need(before, 2)
-    both = np.concatenate([_standard(before), _standard(after)])
-    _, _, axes = np.linalg.svd(both, full_matrices=False)
-    places = (both @ axes[:2].T).astype(np.float32)
-    return Maps(places[: len(before)], places[len(before) :], "PCA")
-
-
-def _standard(features: np.ndarray) -> np.ndarray:
-    centred = features - features.mean(axis=0, dtype=np.float64)
-    return centred / max(float(np.sqrt((centred**2).sum(axis=1).mean())), 1e-12)
+    """`two_maps` by the two principal components of both sets together, each brought to the same spread; 2 images or more."""
+    return two_maps(before, after, "pca")
 
 
 def knn_accuracy(features: np.ndarray, labels: np.ndarray, k: int = 5) -> Score:

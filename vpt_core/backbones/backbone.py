@@ -50,6 +50,7 @@ class Backbone(nn.Module):
         self.embed_dim: int = getattr(net, "head_hidden_size", net.num_features)
         self.params = sum(p.numel() for p in net.parameters())
         self.net: Any = net
+        self._elsewhere: dict[torch.device, Backbone] = {}
         for part in ("mean", "std"):
             statistics = torch.tensor(net.pretrained_cfg[part], dtype=torch.float32).view(3, 1, 1)
             self.register_buffer(part, statistics, persistent=False)
@@ -104,9 +105,42 @@ class Backbone(nn.Module):
             x = stage(x)
         return x
 
+    @cached_property
+    def rounded(self) -> Backbone:
+        """The same backbone with the weights of its matrix products in bfloat16, cast once; it runs under autocast only.
+
+        Norms, biases, layer scales and positions stay in float32, and so does the sum that runs through the blocks.
+        """
+        twin = self.twin()
+        for part in twin.net.modules():
+            if isinstance(part, nn.Linear | nn.Conv2d):
+                part.weight = nn.Parameter(part.weight.to(torch.bfloat16), requires_grad=False)
+        twin.__dict__["weights_hash"] = self.weights_hash  # prompts tuned on it belong to the weights that were rounded
+        return twin
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return self.mean.device
+
+    def on(self, device: torch.device) -> Backbone:
+        """This backbone on `device`: itself where it is there, else a copy of its weights there, made once."""
+        if device == self.device:
+            return self
+        if device not in self._elsewhere:
+            moved = copy.deepcopy(self, {id(self._elsewhere): {}})
+            moved.to(device).__dict__.pop("rounded", None)
+            moved.__dict__["weights_hash"] = self.weights_hash
+            self._elsewhere[device] = moved
+        return self._elsewhere[device]
+
     def twin(self) -> Backbone:
         """A backbone with modules of its own, which may be changed, on the very tensors of this one, which may not."""
-        return copy.deepcopy(self, {id(t): t for t in chain(self.parameters(), self.buffers())})
+        memo = {id(t): t for t in chain(self.parameters(), self.buffers())}
+        memo |= {id(self.__dict__.get("rounded")): None, id(self._elsewhere): {}}
+        twin = copy.deepcopy(self, memo)
+        twin.__dict__.pop("rounded", None)  # of the weights as they are here
+        return twin
 
     def check_size(self, size: int) -> None:
         """Raise `UserError` unless the model takes square images of `size` pixels a side."""

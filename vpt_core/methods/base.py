@@ -50,6 +50,8 @@ class Linear(nn.Module):
     """What a backbone has to have, for the sentence that refuses one."""
     divisible: ClassVar[bool] = True
     """Whether a step is the same when its batch goes through in parts: no statistics are taken over the batch."""
+    rounds: ClassVar[bool] = True
+    """Whether frozen weights may be rounded once to bfloat16 (`Backbone.rounded`): not where learning starts from them."""
     path: str = ""
     """How the method's definition is computed, where there is a choice; the run's record says it."""
 

@@ -3,7 +3,8 @@
 Autograd holds the joined keys and values of tokens and prompts beside their pieces, and adds up gradients one operation at
 a time. Here only the gradients of the tokens and of the prompts' keys and values exist. Kept for them, a token and layer, in
 multiples of embed_dim: x 1, q k v 3, what attention puts out 1, x2 1 and the hidden layer 4; or with `lean` x alone, from
-which the backward computes the rest again. Attention and its backward are torch's flash kernels for the CPU.
+which the backward computes the rest again. Under autocast all of it is in bfloat16 but x and x2. Attention and its backward
+are torch's flash kernels for the CPU.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import torch
 from timm.layers import LayerScale
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
+from torch.amp import custom_bwd, custom_fwd
 from torch.autograd.function import once_differentiable
 
 from vpt_core.methods.keyed import can_key, project
@@ -47,6 +49,7 @@ def frozen_block(block: Block, x: Tensor, beside: Tensor, rows: int | None = Non
 
 class _Frozen(torch.autograd.Function):
     @staticmethod
+    @custom_fwd(device_type="cpu")
     def forward(ctx: Any, x: Tensor, k: Tensor, v: Tensor, block: Block, rows: int, lean: bool) -> Tensor:
         out, *kept = _forward(block, x, k, v, rows)
         ctx.block, ctx.rows, ctx.lean = block, rows, lean
@@ -56,6 +59,7 @@ class _Frozen(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
+    @custom_bwd(device_type="cpu")
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, k, v, *kept = ctx.saved_tensors
         if ctx.lean:
@@ -90,7 +94,7 @@ def _backward(
     grad_k, grad_v = (g[:, :, tokens:].sum(0) for g in grad_kv)
     if not on:
         return None, grad_k, grad_v
-    into = grad.new_empty(len(x), tokens, 3, *k.shape[::2])  # (B, N, 3, H, D)
+    into = grad_q.new_empty(len(x), tokens, 3, *k.shape[::2])  # (B, N, 3, H, D)
     into[:, :rows, 0] = grad_q.transpose(1, 2)
     for place, g in enumerate(grad_kv, start=1):
         into[:, :, place] = g[:, :, :tokens].transpose(1, 2)
@@ -117,7 +121,7 @@ def _norm(norm: nn.LayerNorm, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 def _through_norm(norm: nn.LayerNorm, grad: Tensor, x: Tensor, mean: Tensor, rstd: Tensor) -> Tensor:
     shape, only_x = list(norm.normalized_shape), [True, False, False]
-    return _norm_backward(grad, x, shape, mean, rstd, norm.weight, norm.bias, only_x)[0]
+    return _norm_backward(grad.to(x.dtype), x, shape, mean, rstd, norm.weight, norm.bias, only_x)[0]
 
 
 def _scaled(scale: nn.Module, grad: Tensor) -> Tensor:

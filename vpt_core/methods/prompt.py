@@ -69,6 +69,7 @@ class Prompted(Linear):
         """Stage numbers of the prompted layers, to their place among these."""
         self.cut = min(self.at)
         self.shared = isinstance(options, DeepOptions) and options.shared
+        self._known: dict[int, tuple[nn.Parameter, tuple[int, bool], Tensor]] = {}
         self.__dict__["backbone"] = backbone  # used, not owned
         if backbone.family == "swin":
             self.keyed = self.by_hand = False
@@ -141,10 +142,21 @@ class Prompted(Linear):
     def _beside(self, i: int, x: Tensor) -> Tensor:
         """Stage i with its prompts as keys and values; of the last block only what is read."""
         block, rows = self.stages[i], self.read_rows if i == len(self.stages) - 2 else None
+        if not torch.is_grad_enabled() and not self.training:
+            return block_beside(block, x, self._ready(i)[None], rows)
         beside = keys_and_values(block, self.own(i))
-        if self.by_hand and torch.is_grad_enabled():
+        if self.by_hand and torch.is_grad_enabled() and x.device.type == "cpu":
             return frozen_block(block, x, beside, rows, self.lean)
         return block_beside(block, x, beside[None], rows)
+
+    def _ready(self, i: int) -> Tensor:
+        """Keys and values of stage i's prompts for inference: computed once, and again when the prompts have changed."""
+        state = self.prompts._version, torch.is_autocast_enabled(self.prompts.device.type)
+        of, then, known = self._known.get(i, (None, None, None))
+        if of is not self.prompts or then != state:
+            known = keys_and_values(self.stages[i], self.own(i))
+            self._known[i] = self.prompts, state, known
+        return known
 
     @property
     def path(self) -> str:

@@ -24,14 +24,14 @@ def prototypes(backbone: Backbone, images: np.ndarray, stages: tuple[int, ...], 
     `images` are uint8 (N, S, S, 3). Raises `UserError` when they have fewer tokens than `count`.
     """
     some = images[np.unique(np.linspace(0, len(images) - 1, IMAGES).astype(int))]
-    x, found = to_pixels(some), {}
+    x, found = to_pixels(some).to(backbone.device), {}
     for i, stage in enumerate(backbone.stages[: max(stages) + 1]):
         if i in stages:
             tokens = x.flatten(1, -2)[:, getattr(backbone, "num_prefix_tokens", 0) :].flatten(0, 1)  # (images * m, d)
             if len(tokens) < count:
                 raise UserError(f"First prompts is prototypes: {count} prompts need as many image tokens, and the training "
                                 f"images have {len(tokens)} in a layer. Use fewer prompts or uniform.")
-            means = KMeans(count, n_init=1, random_state=seed).fit(tokens.numpy()).cluster_centers_
+            means = KMeans(count, n_init=1, random_state=seed).fit(tokens.float().cpu().numpy()).cluster_centers_
             found[i] = torch.from_numpy(means.astype(np.float32))
         x = stage(x)
     return found

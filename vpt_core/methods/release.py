@@ -26,6 +26,7 @@ class Partial(Twin):
     recipe = {"lr": 1e-4}
     families = ("vit", "swin", "conv")
     needs = "blocks that can be told apart"
+    rounds = False
 
     def change(self, twin: Backbone) -> None:
         self.cut = twin.layers[-self.options.blocks]
@@ -62,6 +63,7 @@ class Full(Twin):
     title = "Full"
     about = "Everything learns; each task then costs a whole copy of the backbone."
     recipe = {"lr": 1e-4}
+    rounds = False
 
     def change(self, twin: Backbone) -> None:
         self.cut = 0

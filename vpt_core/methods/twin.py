@@ -24,6 +24,7 @@ class Twin(Linear):
         super().__init__(backbone, options, generator, size)
         twin = backbone.twin()
         self.change(twin)
+        twin.net.to(backbone.device)  # what `change` drew came to be on the processor
         self.stages = list(twin.stages)
         self.inside = tree({name: p for name, p in twin.net.named_parameters() if p.requires_grad})
         self.__dict__["twin"] = twin  # used, not owned: past nn.Module's bookkeeping

@@ -77,6 +77,16 @@ def counts_table(counts: np.ndarray, names: Sequence[str]) -> Element:
     return el("div", el("table", head, *rows, class_="counts"), class_="wide")
 
 
+def heat_table(values: np.ndarray, rows: Sequence[str], columns: Sequence[str], what: str) -> Element:
+    """Signed numbers (R, C) as a table: teal above 0, red below, stronger for a larger one; `what` the columns are."""
+    most = float(np.abs(values).max()) or 1.0
+    lines = [el("tr", el("th", what), *(el("th", name) for name in columns))]
+    for name, row in zip(rows, values.tolist(), strict=True):
+        cells = (el("td", f"{value:.2f}", style=_shade(abs(value) / most, value >= 0)) for value in row)
+        lines.append(el("tr", el("th", name), *cells))
+    return el("div", el("table", *lines, class_="counts"), class_="wide")
+
+
 def _shade(share: float, right: bool) -> str:
     red, green, blue = (13, 148, 136) if right else (220, 38, 38)
     return f"background: rgba({red}, {green}, {blue}, {0.1 + 0.7 * share if share else 0:.2f})"

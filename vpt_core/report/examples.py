@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from vpt_core.analysis import before_tuning, delete_and_insert, overlay, read_attention
+from vpt_core.analysis import attribute_prompts, before_tuning, delete_and_insert, overlay, read_attention
 from vpt_core.analysis.attribution import Attribution, attribute
 from vpt_core.errors import UserError
+from vpt_core.methods import Prompted
 from vpt_core.metrics import softmax
 from vpt_core.model import Model
 from vpt_core.prompt_file import Classifier
+from vpt_core.report.charts import heat_table
 from vpt_core.report.document import Element, el, note, picture, section
 from vpt_core.runs import Run
 from vpt_core.standing import right
@@ -25,13 +27,31 @@ _NOTE = (
     "another baseline draws another map, and a handful of images is no sample: these are those that the run was surest of."
 )
 
+_PROMPTS_NOTE = (
+    "Integrated gradients over the prompts. Teal speaks for the class, red against it. Look for layers and prompts that stand "
+    "out. A zero prompt still takes attention, so this is not what removing one would do; Knock-out on the page measures that."
+)
+
 
 def examples(run: Run, task: Task, classifier: Classifier) -> Element:
-    """The section with the most confident errors and the surest right answers."""
-    test = task.splits(run.spec.seed, run.spec.shots).test
-    shown = [_example(run, image, resize(np.asarray(task.pixels[test[[image]]]), run.spec.image_size)[0], classifier)
-             for image in chosen(run)]  # fmt: skip
-    return section("A few test images", *shown, note(_NOTE))
+    """The section with the most confident errors and the surest right answers, and what the prompts add to the first."""
+    test, images = task.splits(run.spec.seed, run.spec.shots).test, chosen(run)
+    pixels = resize(np.asarray(task.pixels[test[images]]), run.spec.image_size)
+    shown = [_example(run, image, one, classifier) for image, one in zip(images, pixels, strict=True)]
+    return section("A few test images", *shown, note(_NOTE), *_prompts(run, images[0], pixels[0], classifier))
+
+
+def _prompts(run: Run, image: int, pixels: np.ndarray, classifier: Classifier) -> list[Element]:
+    """What each prompt adds to the score of the true class of an image; nothing where there are no prompts to ask about."""
+    true = int(run.labels[image])
+    if not isinstance(classifier.model.method, Prompted) or not classifier.model.method.options.prompts:
+        return []
+    found = attribute_prompts(classifier.model, pixels, true)
+    columns = [str(k + 1) for k in range(found.shares.shape[1])]
+    said = (f"From zero prompts to the learned ones the score of “{run.classes[true]}” goes from {found.zero:.2f} to "
+            f"{found.score:.2f}; the cells sum to that but for {found.error:.2g}.")
+    return [el("h3", f"What each prompt adds in {run.image_names[image]}"), el("p", said),
+            heat_table(found.shares, found.rows, columns, "prompt"), note(_PROMPTS_NOTE)]  # fmt: skip
 
 
 def chosen(run: Run) -> list[int]:

@@ -16,6 +16,7 @@ from vpt_core.prompt_file import Classifier
 from vpt_core.report.charts import counts_table, legend, line_chart, scatter
 from vpt_core.report.document import Element, document, el, note, section
 from vpt_core.report.examples import examples
+from vpt_core.report.space import space
 from vpt_core.runs import Run
 from vpt_core.standing import right
 from vpt_core.tasks import load_task
@@ -133,7 +134,7 @@ def _maps(run: Run) -> Element:
     names = legend(run.classes if few else [])
     return section("How tuning moved the images", el("div", *figures, class_="row"), names, note(
         f"Each point is a test image, drawn by {how}. Look for classes that part. A flat map can hide or invent gaps, and "
-        "distances between far groups mean little."))  # fmt: skip
+        "distances between far groups mean little: the table is of the full space."), *space(run))  # fmt: skip
 
 
 def _main_components(run: Run) -> np.ndarray:
