@@ -138,19 +138,21 @@ class Killed(BaseException):
 def test_a_killed_comparison_goes_on(checkpointed, asking, capsys, monkeypatch, tmp_path):
     def killed() -> None:
         (run,) = list_runs(tmp_path / "runs")
-        left.update({file: file.read_bytes() for file in run.folder.iterdir() if checkpointed or "checkpoint" not in file.name})
+        files = (f for f in run.folder.rglob("*") if f.is_file() and (checkpointed or "checkpoint" not in f.name))
+        left.update({file: file.read_bytes() for file in files})
         raise Killed
 
     left: dict[Path, bytes] = {}
     _breaking(monkeypatch, lambda run, epoch: True, killed)
     with pytest.raises(Killed):
         main(asking)
-    for file in (folder := next(iter(left)).parent).iterdir():
-        file.unlink()
+    (run,) = list_runs(tmp_path / "runs")
+    shutil.rmtree(run.folder)
     for file, data in left.items():  # as kill -9 leaves it
+        file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(data.replace(process_id().encode(), b"999999999-gone"))
     told = _same_as_unbroken(asking, tmp_path, capsys).splitlines()
-    assert told[0].endswith(str(folder)) and ("gone on with after epoch 1" in told[0]) == checkpointed
+    assert told[0].endswith(str(run.folder)) and ("gone on with after epoch 1" in told[0]) == checkpointed
 
 
 def test_anew_uses_nothing_from_before(asking, capsys, tmp_path):
