@@ -33,6 +33,7 @@ from app import keeper, settings  # noqa: E402
 
 IDLE = 60.0  # seconds after which the server of this test drops data
 GROWN = 200.0  # megabytes
+PATIENT = {"timeout": 60}  # seconds; a browser waits longer than the client's five, and the visitors share the server's machine
 
 
 def main() -> int:
@@ -102,7 +103,7 @@ def _visit(server: subprocess.Popen, home: Path, many: int, seconds: int) -> int
 def _one(url: str, home: Path, name: str, seen: Counter[str], chance: random.Random) -> None:
     """One visitor's stay."""
     classes = (f"{name}-one", f"{name}-two")
-    me = Visitor(url)
+    me = Visitor(url, httpx_kwargs=PATIENT)
     me.upload(photos(home / f"{name}.zip", classes))
     _mine(str(me.call("show", me.source)), classes, name)
     seen["uploads"] += 1
@@ -130,7 +131,7 @@ def _one(url: str, home: Path, name: str, seen: Counter[str], chance: random.Ran
 
 def _again(url: str, before: Visitor) -> Visitor:
     """The page after a reload: what the browser's storage held is all that is known."""
-    me = Visitor(url, token=before.token)
+    me = Visitor(url, token=before.token, httpx_kwargs=PATIENT)
     me.source, me.job = before.source, before.job
     return me
 
