@@ -34,7 +34,7 @@ if __name__ == "__main__":
         enable_monitoring=False,
         show_error=False,
         footer_links=["gradio", "settings"],
-        ssr_mode=False,  # untried: it needs Node, and components of our own would be drawn twice
+        ssr_mode=False,  # tried: Node would answer /health itself; more in SECURITY.md
         auth=settings.logins(os.environ.get("VPT_LOGIN", "")),
         app_kwargs={"routes": health.ROUTES},
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import logging
 import os
@@ -20,6 +21,7 @@ from vpt_core.runs import list_runs
 
 log = logging.getLogger(__name__)
 TICK, SWEEP = 5.0, 60.0  # seconds between looks at closed pages, and between sweeps
+LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 PRESENT = 600.0  # seconds: who did something since then is not idle, however full the server is
 
 
@@ -78,6 +80,8 @@ def drop(owner: str) -> None:
                 value.cache_clear()
     downloads.clear()
     gc.collect()
+    if hasattr(LIBC, "malloc_trim"):
+        LIBC.malloc_trim(0)  # glibc keeps what was freed; other programs may want it
 
 
 def stop_left(jobs: Jobs = JOBS) -> None:

@@ -1,13 +1,18 @@
-"""Test images of a result as galleries and as the sheet of thumbs of a map."""
+"""Pictures for the page: files for galleries, test images of a result, and the sheet of thumbs of a map."""
 
 from __future__ import annotations
 
+import hashlib
+import os
+import secrets
+import tempfile
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from gradio.utils import get_upload_folder
 from PIL import Image, ImageDraw
 
 from app.components import sprite
@@ -19,6 +24,25 @@ from vpt_core.tasks import Task, resize
 
 THUMB = 112  # pixels a side in galleries
 MANY = 400  # test images; beyond it the thumbs of maps are smaller, so that the sheet stays below a megabyte
+_KEY = secrets.token_bytes(32)  # so that nobody can tell from a picture what its file is called
+
+
+def as_file(picture: np.ndarray, format: str = "webp") -> str:
+    """The file of a picture (h, w, 3) uint8 in Gradio's cache, for a `gr.Gallery` or a `gr.ImageSlider`.
+
+    The same picture has the same file, written whole and once. Gradio itself would write it anew for each visitor, also while
+    the browser of another one reads it.
+    """
+    digest = hashlib.blake2b(repr(picture.shape).encode() + picture.tobytes(), key=_KEY, digest_size=32).hexdigest()
+    path = Path(get_upload_folder()) / "pictures" / f"{digest}.{format}"
+    try:
+        os.utime(path)  # Gradio deletes by age
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as part:
+            Image.fromarray(picture).save(part, format)
+        os.replace(part.name, path)
+    return str(path)
 
 
 def pixels(result: Result, image: int, side: int) -> np.ndarray:
@@ -82,11 +106,11 @@ def framed(image: np.ndarray, row: int, column: int, grid: tuple[int, int]) -> n
     return np.concatenate([np.asarray(crop), np.asarray(shown)], axis=1)
 
 
-def gallery(result: Result, images: Sequence[int], caption: Callable[[int], str]) -> list[tuple[np.ndarray, str]]:
-    """Test images and what `caption` says of each, for a `gr.Gallery`. Raises `UserError` when the data set is gone."""
+def gallery(result: Result, images: Sequence[int], caption: Callable[[int], str]) -> list[tuple[str, str]]:
+    """Files of test images and what `caption` says of each, for a `gr.Gallery`. Raises `UserError` when the data is gone."""
     if not len(images):
         return []
-    return [(thumb, caption(image)) for thumb, image in zip(_resized(result, images, THUMB), images, strict=True)]
+    return [(as_file(thumb), caption(image)) for thumb, image in zip(_resized(result, images, THUMB), images, strict=True)]
 
 
 def _resized(result: Result, images: Sequence[int], side: int) -> np.ndarray:

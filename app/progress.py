@@ -41,10 +41,12 @@ def state_of(job: Job, ahead: int, wait: float = 0.0) -> dict[str, Any]:
 
 def _doing(job: Job) -> str:
     now = job.now
-    if job.stopping.is_set():
-        return "stopping after this batch, the best epoch is kept ..."
+    stopping = job.stopping.is_set()
     if isinstance(now, Phase):
-        return f"{now.text[0].lower()}{now.text[1:]}" + (f", {now.done} of {now.total}" if now.total else " ...")
+        text = f"{now.text[0].lower()}{now.text[1:]}" + (f", {now.done} of {now.total}" if now.total else " ...")
+        return f"stopping: {text}" if stopping else text  # what was learned is tested yet
+    if stopping:
+        return "stopping after this batch, the best epoch is kept ..."
     if isinstance(now, Step):
         left = now.seconds / now.step * (now.steps - now.step)
         epochs = job.runs[job.at].spec.epochs

@@ -73,3 +73,28 @@ def test_limits_are_settings_and_are_shown(monkeypatch):
     monkeypatch.setenv("VPT_IMAGES", "many")
     with pytest.raises(SystemExit, match="VPT_IMAGES is 'many'"):
         settings._limits()
+
+
+@pytest.mark.parametrize(
+    ("names", "counts", "cards", "whole"),
+    [
+        (["", ""], [0, 0], ["", ""], ""),
+        (["cat", ""], [0, 0], ["No images yet.", ""], ""),
+        (["", ""], [4, 0], ["4 images. Write above what they show.", ""],
+         "4 images in 0 classes so far. Needed: 2 classes with 3 images each."),
+        (["cat", "dog"], [1, 3], ["1 image. 2 more needed.", "3 images."],
+         "4 images in 2 classes so far. Needed: 2 classes with 3 images each. “cat” has 1."),
+        (["cat", " cat\u200b"], [1, 1], ["1 image of 2 with this name. 1 more needed."] * 2,
+         "2 images in 1 class so far. Needed: 2 classes with 3 images each. “cat” has 2."),
+        (["cat", "dog"], [3, 4], ["3 images.", "4 images."],
+         "7 images in 2 classes so far: enough to begin. 5 or more in each give a usable test."),
+        (["cat", "dog", ""], [5, 9, 1], ["5 images.", "9 images.", "1 image. Write above what they show."],
+         "15 images in 2 classes so far. A card with images has no name yet."),
+        (["<b>", "dog"], [1500, 700], ["1,500 images.", "700 images."],
+         "2,200 images in 2 classes so far: more than the 2,000 that are taken here. Take some out."),
+    ],
+)  # fmt: skip
+def test_cards_say_what_they_hold_and_what_is_lacking(names, counts, cards, whole):
+    pad = bring.CARDS - len(names)
+    said = bring.count(*names, *[None] * pad, *(["x"] * n or None for n in counts), *[None] * pad)
+    assert said == [*cards, *[""] * pad, whole]

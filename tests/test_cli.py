@@ -20,7 +20,7 @@ from vpt_core.methods import METHODS
 from vpt_core.options import flag, options_of
 from vpt_core.runs import Run, list_runs
 from vpt_core.spec import Spec
-from vpt_core.tasks import TASKS
+from vpt_core.tasks import PAGE_LIMITS, TASKS
 from vpt_core.train import Epoch
 
 ROOT = Path(__file__).parents[1]
@@ -76,6 +76,12 @@ def test_check_refuses(tmp_path, capsys):
     assert answer["accepted"] is False and answer["refusal"].startswith("Only one class") and said.err == ""
     assert "Only one class" in refused(["check", str(source)], capsys)
     assert "nowhere" in refused(["check", str(tmp_path / "nowhere")], capsys)
+
+
+def test_check_has_the_limits_of_the_page_on_request(tmp_path, capsys):
+    source = zipped(tmp_path, {f"cat/{i}.txt": b"" for i in range(PAGE_LIMITS.entries + 1)})
+    assert "no image" in refused(["check", str(source)], capsys)
+    assert "more than 5,000 files" in refused(["check", "--page", str(source)], capsys)
 
 
 @pytest.mark.parametrize("good", [True, False])

@@ -6,17 +6,20 @@ import json
 import shutil
 import signal
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tiny import RANDOM, small_task
 
-from vpt_core import series
+from vpt_core import checkpoint, series
 from vpt_core.__main__ import main
 from vpt_core.comparison import compare
 from vpt_core.errors import UserError
 from vpt_core.methods import METHODS
-from vpt_core.runs import list_runs
+from vpt_core.runs import Run, list_runs, process_id
 from vpt_core.spec import Spec
 from vpt_core.train import Diverged, Epoch
 
@@ -78,31 +81,105 @@ def test_each_method_has_its_recipe_and_what_is_asked_holds_for_all():
         (3, "linear", {}), (3, "vpt-deep", {"layers": "2"}), (4, "linear", {}), (4, "vpt-deep", {"layers": "2"})]  # fmt: skip
 
 
-def test_ctrl_c_keeps_what_finished(asking, capsys, monkeypatch, tmp_path):
-    handler, real = signal.getsignal(signal.SIGINT), series.execute
+def _breaking(monkeypatch, at: Callable[[Run, Epoch], bool], what: Callable[[], None]) -> None:
+    """Let `what` happen when the run is `at` such an epoch, once."""
+    real, happened = series.execute, []
 
-    def interrupted(run, stop):
-        for record in real(run, stop):
+    def broken(run):
+        for record in real(run):
             yield record
-            if isinstance(record, Epoch) and (run.spec.seed, run.spec.method) == (1, "vpt-deep"):
-                signal.raise_signal(signal.SIGINT)
+            if isinstance(record, Epoch) and at(run, record) and not happened:
+                happened.append(True)
+                what()
 
-    monkeypatch.setattr(series, "execute", interrupted)
+    monkeypatch.setattr(checkpoint, "SHARE", 1.0)  # after every epoch, however short
+    monkeypatch.setattr(series, "execute", broken)
+
+
+def _outcome(text: str) -> dict:
+    """A comparison as JSON, without what differs from time to time."""
+    found = json.loads(text)
+    return found | {"methods": [{k: v for k, v in m.items() if k not in ("seconds", "runs")} for m in found["methods"]]}
+
+
+def _same_as_unbroken(asking: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    """What is told when the command is given again, once its outcome was held against that of one that was never broken."""
+    capsys.readouterr()
+    assert main([*asking, "--json"]) == 0
+    again = capsys.readouterr()
+    assert main([*asking[:-1], str(tmp_path / "unbroken"), "--json"]) == 0
+    assert _outcome(again.out) == _outcome(capsys.readouterr().out)
+    logits = ([run.array("logits") for run in list_runs(tmp_path / name)] for name in ("runs", "unbroken"))
+    assert max(np.abs(one - other).max() for one, other in zip(*logits, strict=True)) < 1e-5
+    return again.err
+
+
+def test_ctrl_c_and_the_same_command_goes_on(asking, capsys, monkeypatch, tmp_path):
+    handler = signal.getsignal(signal.SIGINT)
+    at_first = lambda run, epoch: (run.spec.seed, run.spec.method, epoch.epoch) == (1, "vpt-deep", 1)  # noqa: E731
+    _breaking(monkeypatch, at_first, lambda: signal.raise_signal(signal.SIGINT))
     assert main(asking) == 0
     out = capsys.readouterr().out
-    assert "Stopping after this batch; what finished is kept." in out and "Stopped in epoch 2" in out
+    assert "Stopping after this batch; the same command goes on from there." in out and "seed 1: broken off. " in out
     states = Counter(run.status["state"] for run in list_runs(tmp_path / "runs"))
-    assert states == {"done": 2, "stopped": 1} and "as the mean of" not in out and "of 6) " in out
+    assert states == {"done": 2, "interrupted": 1} and "as the mean of" not in out and "of 6) " in out
     assert signal.getsignal(signal.SIGINT) is handler
+    told = _same_as_unbroken(asking, tmp_path, capsys).splitlines()
+    assert len(list_runs(tmp_path / "runs")) == len(told) == 4
+    assert ["tuned before" in line for line in told] == [True, True, False, False]
+    assert ["gone on with after epoch 1" in line for line in told] == [False, False, True, False]
+
+
+class Killed(BaseException):
+    """Nothing in the program knows it."""
+
+
+@pytest.mark.parametrize("checkpointed", [True, False])
+def test_a_killed_comparison_goes_on(checkpointed, asking, capsys, monkeypatch, tmp_path):
+    def killed() -> None:
+        (run,) = list_runs(tmp_path / "runs")
+        files = (f for f in run.folder.rglob("*") if f.is_file() and (checkpointed or "checkpoint" not in f.name))
+        left.update({file: file.read_bytes() for file in files})
+        raise Killed
+
+    left: dict[Path, bytes] = {}
+    _breaking(monkeypatch, lambda run, epoch: True, killed)
+    with pytest.raises(Killed):
+        main(asking)
+    (run,) = list_runs(tmp_path / "runs")
+    shutil.rmtree(run.folder)
+    for file, data in left.items():  # as kill -9 leaves it
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(data.replace(process_id().encode(), b"999999999-gone"))
+    told = _same_as_unbroken(asking, tmp_path, capsys).splitlines()
+    assert told[0].endswith(str(run.folder)) and ("gone on with after epoch 1" in told[0]) == checkpointed
+
+
+def test_anew_uses_nothing_from_before(asking, capsys, tmp_path):
+    assert main([*asking, "--seeds", "1"]) == 0
+    capsys.readouterr()
+    assert main([*asking, "--seeds", "1", "--anew"]) == 0
+    assert "tuned before" not in capsys.readouterr().out and len(list_runs(tmp_path / "runs")) == 4
+    assert "not both" in _refused(["compare", "some/run", "--anew"], capsys)
+
+
+def test_a_checkpoint_of_other_images_is_left_alone(copied_run):
+    root, task = copied_run.folder.parent, series.load_task(copied_run.spec.task)
+    status = json.loads((copied_run.folder / "status.json").read_text()) | {"state": "interrupted"}
+    (copied_run.folder / "status.json").write_text(json.dumps(status))
+    copied_run.checkpoint.write_bytes(b"one")
+    assert series.broken_before(copied_run.spec, task, root).name == copied_run.name
+    assert series.broken_before(copied_run.spec, small_task(each=9), root) is None
+    assert series.broken_before(replace(copied_run.spec, seed=5), task, root) is None
 
 
 def test_a_run_that_fails_is_told_and_the_others_go_on(asking, capsys, monkeypatch, tmp_path):
     real = series.execute
 
-    def diverges(run, stop):
+    def diverges(run):
         if run.spec.method == "vpt-deep":
             raise Diverged("The loss became nan.")
-        return real(run, stop)
+        yield from real(run)
 
     monkeypatch.setattr(series, "execute", diverges)
     assert main(asking) == 2

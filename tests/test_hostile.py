@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tracemalloc
 import unicodedata
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from pets import sizes
 
 from vpt_core.errors import UserError
-from vpt_core.tasks import PAGE_LIMITS, import_classes, import_task
+from vpt_core.tasks import PAGE_LIMITS, import_classes, import_report, import_task
 from vpt_core.tasks.layout import arrange
 from vpt_core.tasks.names import LONGEST_NAME, clean_name, printable, shorten_all
 
@@ -126,6 +127,19 @@ def test_classes_given_one_by_one_are_the_same_task(tmp_path):
     assert task.fingerprint == import_task(tmp_path / "x.zip").fingerprint and task.title == task.name == "My pets"
     with pytest.raises(UserError, match="Only one class"):
         import_classes({"cat": files}, "My pets")
+
+
+def test_a_report_alone_is_the_same_and_takes_no_memory_for_its_images(tmp_path):
+    (tmp_path / "x.zip").write_bytes(zip_of(PETS | {"dog/copy.png": PETS["cat/0.jpg"], "dog/no.jpg": b"no"}))
+    assert import_report(tmp_path / "x.zip") == import_task(tmp_path / "x.zip").report
+    many = {f"{name}/{i}.jpg": PETS[f"{name}/0.jpg"] for name in ("cat", "dog") for i in range(150)}
+    (tmp_path / "many.zip").write_bytes(zip_of(many))
+    tracemalloc.start()
+    try:
+        assert import_report(tmp_path / "many.zip").images == 300
+        assert tracemalloc.get_traced_memory()[1] < 10e6  # the pixels of 300 are 45 MB
+    finally:
+        tracemalloc.stop()
 
 
 ODD = ["..", ".", "", "train", "test", "cat", "CON", "a\0b", "\ud800", "\u202e", "C:", "x" * 300]

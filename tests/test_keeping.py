@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import time
+from pathlib import Path
 
 import faked
 import numpy as np
@@ -42,6 +43,22 @@ def test_tokens_are_long_random_and_only_digests_are_kept():
     assert there.enter(max(tokens), "t") == max(tokens)
     assert not any(token in str(vars(there)) for token in tokens)
     assert there.owner("unknown") is None and there.owner(None) is None and there.owner("") is None
+
+
+def test_a_folder_that_goes_while_it_is_measured_does_not_count(tmp_path, monkeypatch):
+    for name in ("kept", "dropped/inside"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "file").write_bytes(bytes(10))
+    assert visitors.size(tmp_path) == 20
+    real, place_elsewhere = os.scandir, tmp_path.with_name("elsewhere")
+
+    def scandir(place):
+        if Path(place).name == "dropped":  # after its name was read, before what is in it
+            Path(place).rename(place_elsewhere)
+        return real(place)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert visitors.size(tmp_path) == 10 and visitors.size(tmp_path / "nowhere") == 0
 
 
 def test_who_is_away_is_counted_from_the_last_page_on():

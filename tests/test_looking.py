@@ -11,6 +11,7 @@ from typing import Any
 import gradio as gr
 import numpy as np
 import pytest
+from PIL import Image
 
 from app import downloads, looking, pictures, settings, viewer
 from app.figures import among_figure, knockout_figure
@@ -141,7 +142,7 @@ def test_near_patches_are_found_once_and_shown(key: str, name: str, monkeypatch:
     said, gallery, chart = near.show(key, name, 3, 2)
     known, pixels = looking.known_near(all_results()[key].runs[0])
     assert f"has cosine {known.cosine[2][1, 0]:.2f} to prompt 2" in said and len(gallery) == min(12, len(pixels))
-    assert gallery[0][0].shape == (112, 224, 3)
+    assert Image.open(gallery[0][0]).size == (224, 112)
     assert np.allclose(chart["data"][0]["z"], known.among[2], atol=1e-3)
     monkeypatch.setattr(looking, "find_near", lambda *_: pytest.fail("looked again"))
     assert len(list(near.find(key, name))) == 1

@@ -18,10 +18,12 @@ from app.jobs import Job, Jobs
 from app.tabs import compare, data, differences, inspect, save, tryit, tune
 from app.ui import build
 from vpt_core import METHODS, Spec, UserError
+from vpt_core.execute import Phase
 from vpt_core.options import options_of
 from vpt_core.prompt_file import load_prompt
-from vpt_core.runs import Run
+from vpt_core.runs import Run, new_run
 from vpt_core.tasks import TASKS, load_task
+from vpt_core.train import Step
 
 QUICK = Spec(task="sprites-count", backbone=RANDOM, method="vpt-deep", image_size=32, shots=1, epochs=2)
 
@@ -95,6 +97,15 @@ def test_stop_before_and_in_the_line(runs):
     assert _ended(first).state in ("stopped", "failed") and _ended(second).state == "stopped"
     assert "Stopped" in progress.state_of(first, 0)["text"] and "Stopped" in second.message
     assert jobs.get(first.id) is first and jobs.get("unknown") is None and jobs.get(None) is None
+
+
+def test_a_job_that_stops_says_what_is_done_yet(runs):
+    job = Job([new_run(QUICK, runs)], state="running", now=Step(1, 3, 9, 0.5, 2.0))
+    assert "step 3 of 9" in progress.state_of(job, 0)["text"]
+    job.stopping.set()
+    assert progress.state_of(job, 0)["text"] == "VPT-deep: stopping after this batch, the best epoch is kept ..."
+    job.now = Phase("Testing", 5, 20)
+    assert progress.state_of(job, 0) == {"text": "VPT-deep: stopping: testing, 5 of 20", "done": 5, "total": 20, "tone": ""}
 
 
 def test_a_job_that_cannot_be_done_says_why_and_the_line_goes_on(runs):

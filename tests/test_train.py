@@ -256,7 +256,7 @@ def test_the_best_epoch_is_left_and_not_the_last(backbone, monkeypatch):
     """Best is most validation images right, whatever the loss; of equals the later one."""
     results = [(1.0, 5), (0.9, 4), (0.5, 8), (0.7, 8), (0.1, 7), (0.6, 6)]
     told = iter(results)
-    monkeypatch.setattr("vpt_core.train._validate", lambda model, val: next(told))
+    monkeypatch.setattr("vpt_core.train._validate", lambda model, val, stop: next(told))
     model, each = model_of(backbone), []
     epochs = []
     for record in training(model, replace(SPEC, epochs=len(results))):
@@ -283,8 +283,8 @@ def test_the_validation_result_is_that_of_the_weights_left(backbone):
 @pytest.mark.parametrize("how", ["stop", "close"])
 def test_stopped_at_any_batch_it_keeps_the_best_so_far(backbone, at, how):
     """Three epochs of four batches."""
-    model, asked, kept, done = model_of(backbone), [], {}, 0
-    run = training(model, replace(SPEC, lr=0.3, epochs=3), lambda: asked.append(1) or (how == "stop" and len(asked) == at))
+    model, kept, done = model_of(backbone), {}, 0
+    run = training(model, replace(SPEC, lr=0.3, epochs=3), lambda: how == "stop" and done == at)
     for record in run:
         if isinstance(record, Step):
             done = record.step
@@ -297,6 +297,16 @@ def test_stopped_at_any_batch_it_keeps_the_best_so_far(backbone, at, how):
             run.close()
     assert done == at
     assert same(weights(model), kept or first) and not model.training
+
+
+def test_stopped_while_it_validates_it_keeps_the_epoch_before(backbone):
+    """Epochs of four batches; the 90 validation images are two."""
+    model, kept, asked = model_of(backbone), {}, []
+    stop = lambda: asked.append(1) or len(asked) == (4 + 1) + (4 + 1)  # noqa: E731
+    for record in training(model, replace(SPEC, lr=0.3, epochs=3), stop, val=30):
+        kept = weights(model) if isinstance(record, Epoch) else kept
+    assert isinstance(record, Step) and (record.epoch, record.step, len(asked)) == (2, 8, 10)
+    assert same(weights(model), kept)
 
 
 def test_without_validation_images_the_last_epoch_is_the_best(backbone):

@@ -10,7 +10,7 @@ from pathlib import Path
 import gradio as gr
 import httpx
 import pytest
-from gradio_client import Client
+from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from visiting import Visitor, photos, serving, until
 
@@ -112,6 +112,12 @@ def test_a_path_on_the_server_is_not_an_upload(ada, bob):
     for path in (run.folder / "logits.npy", run.prompt_file, "/etc/hostname"):
         answer = bob.raw("take", {"path": str(path), "meta": {"_type": "gradio.FileData"}}, bob.source)
         assert '"success":false' in answer and '"error":null' in answer  # refused before the handler was asked
+
+
+def test_cards_of_classes_say_what_was_dropped_there_and_open_nothing(bob, home):
+    (home / "1.jpg").write_bytes(b"no photo")
+    said = bob.call("count", "<b>", *[None] * 5, [handle_file(home / "1.jpg")] * 4, *[None] * 5)
+    assert said[0] == "4 images." and said[-1] == "4 images in 1 class so far. Needed: 2 classes with 3 images each."
 
 
 def test_the_pages_own_texts_name_nobody(ada, url):

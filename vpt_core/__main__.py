@@ -40,6 +40,7 @@ def _parser(with_methods: bool) -> argparse.ArgumentParser:
     _add_command(subparsers, commands.list_, "names of what can be chosen, one a line").add_argument("what", choices=TABLES)
     checking = _add_command(subparsers, commands.check, "read a data set and report on it; exit code 2 when it is refused")
     checking.add_argument("source", metavar="SOURCE", help="a folder, zip, tar or tar.gz, or hub:NAME")
+    checking.add_argument("--page", action="store_true", help="with the limits of an upload to the page, not of this command")
     checking.add_argument("--json", action="store_true", help="the report as JSON")
     tuning = _add_command(
         subparsers, commands.tune, "tune a method on a task; prints the run's folder last; Ctrl-C keeps the best"
@@ -50,6 +51,8 @@ def _parser(with_methods: bool) -> argparse.ArgumentParser:
     comparing.add_argument("folders", metavar="RUN", nargs="*", help="finished runs, instead of all flags but --json")
     comparing.add_argument("--methods", nargs="+", metavar="METHOD", help=f"(default: {' '.join(commands.COMPARED)})")
     comparing.add_argument("--seeds", type=int, metavar="SEEDS", help="how many, from --seed on (default: 1)")
+    comparing.add_argument("--anew", action="store_true", help="tune all of it again (default: runs of the same are used and "
+                           "broken ones gone on with)")
     comparing.add_argument("--json", action="store_true", help="the comparison as JSON; lines on the runs go to stderr")
     for command, left_out in ((tuning, ()), (comparing, ("method",))):
         command.add_argument("--runs", default="runs", metavar="FOLDER", help="where run folders are kept (default: runs)")

@@ -32,11 +32,12 @@ def list_(args: argparse.Namespace) -> int:
 
 
 def check(args: argparse.Namespace) -> int:
-    from vpt_core.tasks import import_task, load_set
+    from vpt_core.tasks import LIMITS, PAGE_LIMITS, import_report, load_set
 
+    limits = PAGE_LIMITS if args.page else LIMITS
     try:
-        task = load_set(args.source) if args.source.startswith("hub:") else import_task(Path(args.source))
-        report = task.report
+        from_hub = args.source.startswith("hub:")
+        report = load_set(args.source, limits).report if from_hub else import_report(Path(args.source), limits)
     except UserError as refusal:
         if not args.json:
             raise
@@ -105,7 +106,7 @@ def compare(args: argparse.Namespace) -> int:
     from vpt_core.comparison import compare as side_by_side
 
     asked, options = given(args)
-    if args.folders and (asked or options or args.methods or args.seeds):
+    if args.folders and (asked or options or args.methods or args.seeds or args.anew):
         raise UserError("Name folders of runs, or say with flags what to run; not both.")
     runs, failed = ([_run_in(folder) for folder in args.folders], 0) if args.folders else _series(args, asked, options)
     result = side_by_side(runs)
@@ -125,9 +126,10 @@ def _series(args: argparse.Namespace, asked: dict[str, Any], options: dict[str, 
         raise UserError(f"Seeds is {many}; it has to be at least 1.")
     wanted = specs(args.methods or COMPARED, range(first, first + many), asked, options)
     out = sys.stderr if args.json else sys.stdout
-    kept = "what finished is kept."
+    kept = "the same command goes on from there."
     with _stop_on_ctrl_c(f"Stopping after this batch; {kept}", out, f"Broken off; {kept}") as stopped:
-        series = carry_out(wanted, Path(args.runs), lambda: bool(stopped), partial(print, file=out, flush=True))
+        tell = partial(print, file=out, flush=True)
+        series = carry_out(wanted, Path(args.runs), lambda: bool(stopped), tell, args.anew)
     return series.runs, series.failed
 
 

@@ -1,8 +1,9 @@
-"""The same question to several methods under several seeds: what to run, and what has been run already."""
+"""The same question to several methods under several seeds: what to run, what has been run already, what to go on with."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,18 +47,33 @@ def specs(methods: Sequence[str], seeds: Iterable[int], asked: Mapping[str, Any]
 
 def done_before(spec: Spec, task: Task, root: Path) -> Run | None:
     """The newest run under `root` that did all that `spec` asks of the images of `task`; None when there is none."""
+    mine = (run for run in _asking(spec, root) if run.finished and _of(run, task))
+    return next((run for run in mine if run.status["state"] == "done"), None)
+
+
+def broken_before(spec: Spec, task: Task, root: Path) -> Run | None:
+    """The newest run under `root` of what `spec` asks that was broken off; a checkpoint has to be of the images of `task`."""
+    mine = (run for run in _asking(spec, root) if run.unfinished)
+    return next((run for run in mine if _of(run, task) or not run.checkpoint.exists()), None)
+
+
+def _asking(spec: Spec, root: Path) -> Iterator[Run]:
     for run in list_runs(root):
         if run.spec.seed == spec.seed and run.spec.method == spec.method and but_seed(run.spec) == but_seed(spec):
-            status = run.status
-            if run.finished and status["state"] == "done" and status["task_fingerprint"] == task.fingerprint:
-                return run
-    return None
+            yield run
 
 
-def carry_out(wanted: Sequence[Spec], root: Path, stop: Callable[[], bool], tell: Callable[[str], None]) -> Series:
-    """Run in turn what `wanted` asks, of one task, where `root` holds no such run yet, and `tell` a line each.
+def _of(run: Run, task: Task) -> bool:
+    return run.status.get("task_fingerprint") == task.fingerprint
 
-    `stop` ends the run that is going on and leaves out the rest; a run that fails is told, and the others go on.
+
+def carry_out(
+    wanted: Sequence[Spec], root: Path, stop: Callable[[], bool], tell: Callable[[str], None], anew: bool = False
+) -> Series:
+    """Do in turn what `wanted` asks, of one task, and `tell` a line each. Unless it is to be done `anew`, a run under `root`
+    that did it stands in, and one that was broken off is gone on with: the outcome is the same.
+
+    `stop` breaks off the run that is going on and leaves out the rest; a run that fails is told, and the others go on.
     Raises `UserError` when the task cannot be read.
     """
     task = load_task(wanted[0].task)
@@ -65,22 +81,29 @@ def carry_out(wanted: Sequence[Spec], root: Path, stop: Callable[[], bool], tell
     for name, spec in zip(labels(wanted), wanted, strict=True):
         if stop():
             break
-        known = done_before(spec, task, root)
+        known = None if anew else done_before(spec, task, root)
+        run = known or (None if anew else broken_before(spec, task, root)) or new_run(spec, root)
         try:
-            run = known or _executed(spec, root, stop)
+            ended = bool(known) or _executed(run, stop)
         except UserError as error:
-            failed += not stop()
-            tell(f"{name}, seed {spec.seed}: {error}")
+            failed += 1
+            tell(f"{name}, seed {spec.seed}: {error} {run.folder}")
             continue
-        status = run.status
-        said = status["reason"] or ("tuned before" if known else f"{tuning_seconds(run):.1f} s")
-        tell(f"{name}, seed {spec.seed}: {run.test}, {said}. {run.folder}")
-        done += [run] * (status["state"] == "done")
+        tell(f"{name}, seed {spec.seed}: {_said(run, known is not None) if ended else 'broken off'}. {run.folder}")
+        done += [run] * (ended and run.status["state"] == "done")
     return Series(done, failed)
 
 
-def _executed(spec: Spec, root: Path, stop: Callable[[], bool]) -> Run:
-    run = new_run(spec, root)
-    for _ in execute(run, stop):
-        pass
-    return run
+def _executed(run: Run, stop: Callable[[], bool]) -> bool:
+    """Whether `run` came to its end; `stop` breaks it off within a batch, to be gone on with."""
+    with closing(execute(run)) as work:
+        return not any(stop() for _ in work)
+
+
+def _said(run: Run, before: bool) -> str:
+    """How a run that came to its end did."""
+    status = run.status
+    told = [str(run.test), status["reason"].rstrip(".") or ("tuned before" if before else f"{tuning_seconds(run):.1f} s")]
+    if not before and "resumed_after" in status:
+        told.append(f"gone on with after epoch {status['resumed_after']}")
+    return ", ".join(told)

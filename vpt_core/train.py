@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vpt_core.augment import augmented
-from vpt_core.embed import Feed, drain, features_and_logits
+from vpt_core.embed import Feed, features_and_logits
 from vpt_core.errors import UserError
 from vpt_core.metrics import Score
 from vpt_core.model import Model
@@ -88,8 +88,8 @@ def fit(
 ) -> Iterator[Step | Epoch]:
     """Train `model` in place; yield a `Step` a batch and an `Epoch` an epoch. AdamW on the cross-entropy.
 
-    `stop` is asked after each batch. However it ends (all epochs, `stop`, the generator closed, divergence), the model is
-    left with the best epoch's parameters; before a first epoch has ended, with the current ones.
+    `stop` is asked after each batch, of the validation images too. However it ends (all epochs, `stop`, the generator closed,
+    divergence), the model is left with the best epoch's parameters; before a first epoch has ended, with the current ones.
     With a `state` of `model` it goes on after the state's last epoch. At most `at_once` images go through the model together
     (all of a batch by default): the step is the same, but that dropout is drawn for each part. With `spec.augment` the feed
     `train` has to start at the pixels.
@@ -112,7 +112,10 @@ def fit(
                 yield Step(epoch, done + 1, steps, loss, time.perf_counter() - began)
                 if stop():
                     return
-            val_loss, correct = _validate(model, val)
+            checked = _validate(model, val, stop)
+            if checked is None:
+                return
+            val_loss, correct = checked
             if not _finite(model, val_loss):
                 raise _diverged(f"The weights grew beyond all bounds in the last step of epoch {epoch}.", spec)
             improved = correct is None or correct >= state.most
@@ -151,8 +154,15 @@ def _diverged(what: str, spec: Spec) -> Diverged:
     return Diverged(f"{what} Try a learning rate 10 times smaller: {spec.lr / 10:g} instead of {spec.lr:g}.")
 
 
-def _validate(model: Model, val: Feed) -> tuple[float | None, int | None]:
+def _validate(model: Model, val: Feed, stop: Callable[[], bool]) -> tuple[float | None, int | None] | None:
+    """The loss and how many are right, (None, None) without images; None when `stop` broke it off."""
     if not len(val):
         return None, None
-    _, logits = drain(features_and_logits(model, val))
-    return F.cross_entropy(logits, val.labels).item(), int((logits.argmax(1) == val.labels).sum())
+    work = features_and_logits(model, val)
+    while True:
+        try:
+            if next(work) < len(val) and stop():
+                return None
+        except StopIteration as end:
+            _, logits = end.value
+            return F.cross_entropy(logits, val.labels).item(), int((logits.argmax(1) == val.labels).sum())

@@ -14,6 +14,7 @@ from app.explained import PREDICTED, TRUE, Wish
 from app.figures import deletion_figure, prompts_figure
 from app.messages import sentence, shows_user_errors
 from app.page import Page
+from app.pictures import as_file
 from app.results import find_seed
 from app.verdict import number
 from vpt_core.analysis import ATTRIBUTIONS, BASELINES, Attribution, overlay
@@ -131,9 +132,10 @@ def explain(
         yield [*same, *same[:2], gr.Column(visible=True), prompts_figure(found), said, gr.skip()]
 
 
-def slides(wish: Wish, grain: str) -> tuple[np.ndarray, np.ndarray]:
-    """The pictures before and after."""
-    old, new = (overlay(wish.pixels, _values(found, grain)) for found in (explained.before(wish), explained.after(wish)))
+def slides(wish: Wish, grain: str) -> tuple[str, str]:
+    """Files of the pictures before and after."""
+    maps = (_values(found, grain) for found in (explained.before(wish), explained.after(wish)))
+    old, new = (as_file(overlay(wish.pixels, values), "png") for values in maps)
     return old, new
 
 

@@ -10,8 +10,9 @@ from typing import Any
 import gradio as gr
 
 from app import settings, sources
-from app.messages import shows_user_errors
+from app.messages import sentence, shows_user_errors
 from app.page import Page
+from app.tabs import counted
 from vpt_core.errors import UserError
 from vpt_core.tasks import LIMITS
 
@@ -58,23 +59,27 @@ def build(archive: gr.File) -> Fields:
     with gr.Accordion("Your own images class by class", open=False, elem_id="data-classes"):
         with gr.Row():
             cards = [_card(i) for i in range(CARDS)]
+        total = sentence(css="note", elem_id="data-classes-total")
         with gr.Row():
             more = gr.Button("One more class", elem_id="data-classes-more")
             use = gr.Button("Use these images", elem_id="data-classes-use")
     shown = gr.State(SHOWN)
-    columns = [column for column, _, _ in cards]
-    more.click(_one_more, shown, [shown, more, *columns], api_visibility="private", show_progress="hidden")
-    hub = _hub() if settings.HUB else []
-    return Fields(archive, [name for _, name, _ in cards], [files for _, _, files in cards], use, hub)
+    columns, names, files, lines = (list(parts) for parts in zip(*cards, strict=True))
+    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+    more.click(_one_more, shown, [shown, more, *columns], **quiet)
+    gr.on([*(name.blur for name in names), *(field.change for field in files)], count, [*names, *files], [*lines, total],
+          preprocess=False, trigger_mode="always_last", **quiet)  # without: Gradio would make an empty file for each
+    return Fields(archive, names, files, use, _hub() if settings.HUB else [])
 
 
-def _card(i: int) -> tuple[gr.Column, gr.Textbox, gr.File]:
+def _card(i: int) -> tuple[gr.Column, gr.Textbox, gr.File, gr.HTML]:
     with gr.Column(visible=i < SHOWN, min_width=320, elem_id=f"data-class-{i}") as column:
         name = gr.Textbox(label=f"Class {i + 1}", placeholder=("cat", "dog")[i] if i < 2 else "its name", max_length=80,
                           elem_id=f"data-class-{i}-name")  # fmt: skip
         files = gr.File(label=f"Images of class {i + 1}", file_count="multiple", file_types=PHOTOS, height=130,
                         elem_id=f"data-class-{i}-files")  # fmt: skip
-    return column, name, files
+        line = sentence(css="note", elem_id=f"data-class-{i}-line")
+    return column, name, files, line
 
 
 def _hub() -> list[Any]:
@@ -111,6 +116,14 @@ def take(path: str | None, before: str, progress: gr.Progress = gr.Progress()) -
         return before, None
     progress(0, "Reading the archive")
     return sources.take_in(Path(path), _told(progress)), None
+
+
+@shows_user_errors
+def count(*values: Any) -> list[str]:
+    """What each card holds and all together, from the names and the lists of files, which are not looked at."""
+    names = [name or "" for name in values[:CARDS]]  # None before anybody wrote there
+    counts = [len(files or []) for files in values[CARDS:]]
+    return [*counted.each(names, counts), counted.together(names, counts)]
 
 
 @shows_user_errors

@@ -11,6 +11,7 @@ from app import sources
 from app.components import stat_cards
 from app.messages import shows_user_errors
 from app.page import Page
+from app.pictures import as_file
 from app.tabs import bring, own
 from vpt_core.tasks import TASKS, Task
 
@@ -117,14 +118,14 @@ def cards_of(task: Task) -> list[dict[str, str]]:
     ]
 
 
-def samples_of(task: Task) -> list[tuple[np.ndarray, str]]:
-    """Up to `SHOWN` images with their class, the classes taken in turn."""
+def samples_of(task: Task) -> list[tuple[str, str]]:
+    """Files of up to `SHOWN` images with their class, the classes taken in turn."""
     place = np.empty(len(task.labels), dtype=np.int64)
     for label in range(len(task.classes)):
         mine = task.labels == label
         place[mine] = np.arange(mine.sum())
     order = np.lexsort((task.labels, place))[:SHOWN]
-    return [(np.asarray(task.pixels[i]), task.classes[task.labels[i]]) for i in np.sort(order)]
+    return [(as_file(np.asarray(task.pixels[i])), task.classes[task.labels[i]]) for i in np.sort(order)]
 
 
 def counts_of(task: Task) -> list[list[str]]:

@@ -126,7 +126,8 @@ def show(key: str | None, name: str | None, layer: int | None, prompt: int | Non
     near, pixels = known
     rows = zip(near.image[layer - 1][prompt - 1], near.row[layer - 1][prompt - 1], near.column[layer - 1][prompt - 1],
                near.cosine[layer - 1][prompt - 1], strict=True)
-    pairs = [(pictures.framed(pixels[i], r, c, near.grid), f"cosine {cosine:.2f}") for i, r, c, cosine in rows]
+    pairs = [(pictures.as_file(pictures.framed(pixels[i], r, c, near.grid)), f"cosine {cosine:.2f}")
+             for i, r, c, cosine in rows]  # fmt: skip
     cosines, among = near.cosine[layer - 1][prompt - 1], near.among[layer - 1]
     others = among[np.triu_indices(len(among), 1)]
     said = (f"In layer {layer} the nearest patch has cosine {cosines[0]:.2f} to prompt {prompt}, number {len(cosines)} has "

@@ -12,6 +12,7 @@ from app.components import bars
 from app.messages import shows_user_errors
 from app.models import classifier
 from app.page import Page
+from app.pictures import as_file
 from app.results import find_seed
 from app.tabs import together
 from app.verdict import labels
@@ -71,10 +72,10 @@ def build(page: Page, tab: gr.Tab) -> None:
 
 
 @shows_user_errors
-def offer(key: str | None) -> list[tuple[np.ndarray, str]]:
-    """Some test images of the result, evenly spread."""
+def offer(key: str | None) -> list[tuple[str, str]]:
+    """Files of some test images of the result, evenly spread."""
     result = find_seed(key)
-    return [(np.asarray(result.task.pixels[i]), "") for i in _sample(result.test_index)] if result else []
+    return [(as_file(np.asarray(result.task.pixels[i])), "") for i in _sample(result.test_index)] if result else []
 
 
 def _sample(test: np.ndarray) -> np.ndarray:

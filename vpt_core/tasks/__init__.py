@@ -10,7 +10,7 @@ from vpt_core.errors import UserError
 from vpt_core.tasks.builtin import TASKS
 from vpt_core.tasks.hub_sets import PREFIX, load_set
 from vpt_core.tasks.images import STORE_SIZE, load_image, resize
-from vpt_core.tasks.importer import import_classes, import_task
+from vpt_core.tasks.importer import import_classes, import_report, import_task
 from vpt_core.tasks.limits import LIMITS, PAGE_LIMITS, Limits
 from vpt_core.tasks.report import Report
 from vpt_core.tasks.splits import Splits
@@ -27,6 +27,7 @@ __all__ = [
     "Splits",
     "Task",
     "import_classes",
+    "import_report",
     "import_task",
     "load_image",
     "load_set",

@@ -16,11 +16,14 @@ FEW, UNEVEN = 5, 3  # images a class that give a usable test; largest class agai
 _NAMED = 5  # examples in one sentence
 
 
-def complete(task: Task) -> None:
-    """Add warnings and notes to the report of an imported `task`. Raises `UserError` when nothing is there to train on."""
+def complete(task: Task, digests: Sequence[bytes]) -> None:
+    """Add warnings and notes to the report of an imported `task`, whose images have these `digests`.
+
+    Raises `UserError` when nothing is there to train on.
+    """
     warnings, notes = task.report.warnings, task.report.notes
     warnings += _few(task) + _uneven(task) + _same_but_case(task) + _without_split(task)
-    copies = _copies(task)
+    copies = _copies(digests)
     warnings += _contradictions(task, copies) + _leaks(task, copies)
     extra = sum(len(group) - 1 for group in copies)
     if extra:
@@ -84,10 +87,10 @@ def _without_split(task: Task) -> list[str]:
     return warnings
 
 
-def _copies(task: Task) -> list[list[int]]:
+def _copies(digests: Sequence[bytes]) -> list[list[int]]:
     """Groups of two or more images with the same pixels."""
     groups: dict[bytes, list[int]] = defaultdict(list)
-    for i, digest in enumerate(task.digests):
+    for i, digest in enumerate(digests):
         groups[digest].append(i)
     return [group for group in groups.values() if len(group) > 1]
 

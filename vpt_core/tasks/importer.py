@@ -23,7 +23,7 @@ from vpt_core.tasks.listing import File, Listing, TooMuch
 from vpt_core.tasks.names import clean_name, natural, shorten, shorten_all
 from vpt_core.tasks.report import Report, counts
 from vpt_core.tasks.tar import is_tar, open_tar
-from vpt_core.tasks.task import Task
+from vpt_core.tasks.task import Task, digest
 
 Progress = Callable[[int, int], None]
 """Called with (files done, files in all) while images are decoded."""
@@ -51,6 +51,14 @@ def import_task(source: Path, name: str | None = None, limits: Limits = LIMITS, 
         return _task(listing, name, title, progress)
 
 
+def import_report(source: Path, limits: Limits = LIMITS) -> Report:
+    """The report of the task in `source`, for those who want no more: of the images only digests are kept, so the memory
+    does not grow with their number. Raises `UserError` as `import_task` does.
+    """
+    with _open(source, limits) as listing:
+        return _task(listing, None, "", None, keep=False).report
+
+
 def import_classes(
     classes: Mapping[str, Sequence[Path]], title: str, limits: Limits = LIMITS, progress: Progress | None = None
 ) -> Task:
@@ -62,18 +70,26 @@ def import_classes(
     return _task(listing, None, title, progress)
 
 
-def _task(listing: Listing, name: str | None, title: str, progress: Progress | None) -> Task:
+def _task(listing: Listing, name: str | None, title: str, progress: Progress | None, keep: bool = True) -> Task:
     placed, notes, warnings = _place(_candidates(listing), listing)
     listing.notes += notes
-    return build(listing, placed, warnings, name, title, progress)
+    return build(listing, placed, warnings, name, title, progress, keep)
 
 
 def build(
-    listing: Listing, placed: list[Placed], warnings: list[str], name: str | None, title: str, progress: Progress | None
+    listing: Listing,
+    placed: list[Placed],
+    warnings: list[str],
+    name: str | None,
+    title: str,
+    progress: Progress | None,
+    keep: bool = True,
 ) -> Task:
-    """The task of images that have their classes. Raises `UserError` as `import_task` does."""
+    """The task of images that have their classes; without `keep` black ones, for its report. Raises `UserError` as
+    `import_task` does.
+    """
     _check_amount(placed, listing.limits, listing.source)
-    kept, pixels = _decode(placed, listing, progress)
+    kept, pixels, seen = _decode(placed, listing, progress, keep)
     names = sorted({item.name for item in kept}, key=natural)
     _check_classes(names, listing)
     classes = tuple(shorten_all(names))
@@ -92,7 +108,7 @@ def build(
     )
     task.report.classes = counts(task.classes, task.labels, task.given)
     task.report.warnings += checks.left_out(listing.folders, {item.file.parts for item in kept})
-    checks.complete(task)
+    checks.complete(task, task.digests if keep else seen)
     return task
 
 
@@ -186,15 +202,25 @@ def _check_amount(placed: list[Placed], limits: Limits, source: str) -> None:
         raise UserError(f"{source} holds {classes:,} classes; {limits.classes:,} are taken at most. Use fewer of them.")
 
 
-def _decode(placed: list[Placed], listing: Listing, progress: Progress | None) -> tuple[list[Placed], np.ndarray]:
-    """Those that decode, and their pixels (N, STORE_SIZE, STORE_SIZE, 3) uint8, class by class in order of file names."""
+def _decode(
+    placed: list[Placed], listing: Listing, progress: Progress | None, keep: bool
+) -> tuple[list[Placed], np.ndarray, list[bytes]]:
+    """Those that decode, class by class in order of file names; their pixels (N, STORE_SIZE, STORE_SIZE, 3) uint8, or
+    without `keep` their digests beside black ones that take no room.
+    """
     order = sorted(placed, key=lambda item: natural(item.name))
-    pixels = np.empty((len(order), STORE_SIZE, STORE_SIZE, 3), dtype=np.uint8)
+    shape = (STORE_SIZE, STORE_SIZE, 3)
+    pixels = np.empty((len(order), *shape), np.uint8) if keep else np.broadcast_to(np.uint8(0), (len(order), *shape))
     kept: list[Placed] = []
+    seen: list[bytes] = []
     area = 0
     for done, item in enumerate(order, start=1):
         try:
-            pixels[len(kept)], own = decode(listing.read(item.file, listing.limits.file_bytes + 1), listing.limits)
+            image, own = decode(listing.read(item.file, listing.limits.file_bytes + 1), listing.limits)
+            if keep:
+                pixels[len(kept)] = image
+            else:
+                seen.append(digest(image))
             kept.append(item)
             area += own
         except TooMuch:
@@ -205,7 +231,7 @@ def _decode(placed: list[Placed], listing: Listing, progress: Progress | None) -
             raise TooMuch(f"The images of {listing.source} are too large to decode together. Shrink them to 512 pixels or so.")
         if progress:
             progress(done, len(order))
-    return kept, pixels[: len(kept)]
+    return kept, pixels[: len(kept)], seen
 
 
 def _check_classes(names: list[str], listing: Listing) -> None:

@@ -51,7 +51,7 @@ class Task:
     @cached_property
     def digests(self) -> tuple[bytes, ...]:
         """One SHA-256 for each image; equal for equal pixels."""
-        return tuple(hashlib.sha256(np.ascontiguousarray(image)).digest() for image in self.pixels)
+        return tuple(map(digest, self.pixels))
 
     @cached_property
     def fingerprint(self) -> str:
@@ -73,3 +73,8 @@ class Task:
         Raises `UserError` when anything in the folder is not as `save` writes it.
         """
         return cls(**store.load(folder))
+
+
+def digest(image: np.ndarray) -> bytes:
+    """SHA-256 of an image's pixels."""
+    return hashlib.sha256(np.ascontiguousarray(image)).digest()
