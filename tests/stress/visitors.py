@@ -31,7 +31,7 @@ from visiting import Visitor, photos, serving  # noqa: E402
 
 from app import keeper, settings  # noqa: E402
 
-IDLE = 60.0  # seconds after which the server of this test drops data
+IDLE = 120.0  # seconds after which the server of this test drops data
 GROWN = 200.0  # megabytes
 PATIENT = {"timeout": 60}  # seconds; a browser waits longer than the client's five, and the visitors share the server's machine
 
@@ -58,7 +58,7 @@ def main() -> int:
 
 def _serve() -> int:
     settings.IDLE_MINUTES = IDLE / 60
-    settings.GRACE_SECONDS = 8
+    settings.GRACE_SECONDS = 20
     keeper.TICK, keeper.SWEEP, keeper.PRESENT = 1.0, 2.0, IDLE
     keeper.begin()
     with serving() as url:
