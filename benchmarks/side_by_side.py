@@ -24,7 +24,7 @@ class Ratio:
         return Ratio(self.median * factor, self.low * factor, self.high * factor)
 
     def __str__(self) -> str:
-        return f"{self.median:.3f} ({self.low:.3f} to {self.high:.3f})"
+        return f"{self.median:.3g} ({self.low:.3g} to {self.high:.3g})"
 
 
 def seconds_of(variants: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
