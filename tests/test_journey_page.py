@@ -190,9 +190,9 @@ def _numbers(values: Any) -> list[float]:
 def test_what_was_chosen_while_maps_were_drawn_counts(key: str):
     chosen = (key, _names(key)[1], "class", movement.ALL, 0, "pca", flat.UNTUNED)
     *_, last = movement.draw(*chosen)
-    assert movement.catch_up(last[7], *chosen) == [gr.skip(), gr.skip()]
-    later = movement.catch_up(last[7], *chosen[:2], "right", *chosen[3:])
-    assert {t["name"] for t in later[1]["data"] if "name" in t} == {"right", "wrong"}
+    assert list(movement.catch_up(last[7], *chosen)) == [[gr.skip()] * len(last)]
+    *_, later = movement.catch_up(last[7], *chosen[:2], "right", *chosen[3:5], "tsne", flat.UNTUNED)
+    assert {t["name"] for t in later[1]["data"] if "name" in t} == {"right", "wrong"} and later[2] == "Drawn by t-SNE."
 
 
 def test_a_choice_of_another_result_gives_way(key: str):

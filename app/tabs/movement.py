@@ -79,7 +79,7 @@ def build(page: Page, run: gr.Radio, part: gr.Tab) -> MapPanel:
     drawing = {"fn": draw, "inputs": inputs, "outputs": shown}
     gr.on([by.input, only.input, page.image.change], redraw, inputs, [before, after], trigger_mode="always_last", **_PRIVATE)
     gr.on([method.input, left.input], **drawing, trigger_mode="always_last", **_PRIVATE)
-    drawn.change(catch_up, [drawn, *inputs], [before, after], **_PRIVATE)
+    drawn.change(catch_up, [drawn, *inputs], shown, **_PRIVATE)
     gr.on([page.result.change, run.change], left_choices, [page.result, run, left], left, **_PRIVATE)
     for one in (before, after):
         one.select(choose, page.result, page.image, **_PRIVATE)
@@ -126,9 +126,12 @@ def draw(key: str | None, name: str | None, by: str, only: int, image: int, meth
     yield [*_values(result, shown, maps, by, only, image), flat.drawn_by(maps, method), *said, asked]
 
 
-def catch_up(drawn: tuple[Any, ...], *chosen: Any) -> list[Any]:
-    """Both maps again where something else was chosen while they were being drawn."""
-    return [gr.skip(), gr.skip()] if tuple(drawn) in ((), chosen) else redraw(*chosen)
+def catch_up(drawn: tuple[Any, ...], *chosen: Any) -> Iterator[list[Any]]:
+    """As `draw`, where something else was chosen while the maps were being drawn."""
+    if tuple(drawn) in ((), chosen):
+        yield [gr.skip()] * 8
+    else:
+        yield from draw(*chosen)
 
 
 @shows_user_errors
