@@ -8,14 +8,15 @@ from pathlib import Path
 from markdown_it import MarkdownIt
 from PIL import Image
 
+from vpt_core import Spec, load_task, tune
 from vpt_core.methods import METHODS
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 
 
-def _examples() -> list[str]:
-    library = README.read_text(encoding="utf-8").split("\n## The library\n")[1].split("\n## ")[0]
-    tokens = MarkdownIt().parse(library)
+def _examples(section: str = "The library") -> list[str]:
+    text = README.read_text(encoding="utf-8").split(f"\n## {section}\n")[1].split("\n## ")[0]
+    tokens = MarkdownIt().parse(text)
     return [token.content for token in tokens if token.type == "fence" and token.info == "python"]
 
 
@@ -41,3 +42,14 @@ def test_the_examples_run(tmp_path, monkeypatch, capsys):
     assert len(list((tmp_path / "runs").iterdir())) == 9
     assert names["Shift"].__name__ == "Shift" and names["many"].names == ("Which place", "Which shape")
 
+
+
+def test_the_examples_of_looking_inside_run(tmp_path, capsys):
+    run = tune(Spec(task="sprites-position", method="vpt-deep", shots=1, epochs=2, image_size=28), tmp_path)
+    image = load_task("sprites-position").resized(28)[0]
+    names: dict[str, object] = {"run": run, "classifier": run.classifier(), "image": image}
+    for section in ("Looking inside", "What an answer rests on"):
+        (code,) = _examples(section)
+        exec(compile(code.replace("resized(112)", "resized(28)"), str(README), "exec"), names)
+    assert names["features"].shape == (4, 100, 384) and names["maps"].shape == (4, 100, 2)
+    assert names["found"].patches.shape == (2, 2) and "random" in capsys.readouterr().out
