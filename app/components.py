@@ -159,10 +159,14 @@ def texts(component: gr.HTML, **new: Any) -> gr.HTML:
 
 
 def component(name: str, value: Any, *, elem_classes: Sequence[str] = (), **rest: Any) -> gr.HTML:
-    """The template is empty for good: assets/js/<name>.js builds the elements once, so Gradio never replaces them."""
+    """The template is empty for good: assets/js/<name>.js builds the elements once, so Gradio never replaces them.
+
+    The script knows the first texts as `own`: Gradio may mount a component with its value alone.
+    """
     files = [*(f"shared/{part}.js" for part in SHARED.get(name, ())), f"{name}.js"]
-    script = "\n".join((ASSETS / "js" / file).read_text(encoding="utf-8") for file in files)
-    return gr.HTML(value, html_template="<div></div>", js_on_load=script, apply_default_css=False,
+    own = {key: rest[key] for key in ("label", "empty", "height", "colours", "words") if key in rest}
+    parts = [f"const own = {json.dumps(own)};", *((ASSETS / "js" / file).read_text(encoding="utf-8") for file in files)]
+    return gr.HTML(value, html_template="<div></div>", js_on_load="\n".join(parts), apply_default_css=False,
                    elem_classes=["vpt", f"vpt-is-{name}", *elem_classes], **rest)
 
 

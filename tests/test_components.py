@@ -102,7 +102,10 @@ def test_attention_value_without_prompts():
 def test_component_runs_its_script_and_never_puts_a_value_into_its_template(name):
     component = _all_components()[name]
     own = [f"shared/{part}.js" for part in components.SHARED.get(name, ())] + [f"{name}.js"]
-    assert component.js_on_load == "\n".join((theme.ASSETS / "js" / file).read_text(encoding="utf-8") for file in own)
+    known, _, script = component.js_on_load.partition("\n")
+    assert script == "\n".join((theme.ASSETS / "js" / file).read_text(encoding="utf-8") for file in own)
+    texts = json.loads(known.removeprefix("const own = ").removesuffix(";"))
+    assert texts["empty"] == component.props["empty"] and EVIL not in known
     assert component.html_template == "<div></div>" and component.css_template == ""
     value = {"data": [EVIL]}
     assert component.postprocess(value) is value

@@ -10,9 +10,11 @@ element.innerHTML = `
     <div class="vpt-ring" hidden></div>
     <div class="vpt-thumb-card" hidden><div class="vpt-thumb"></div><p></p></div>
   </div>`;
-const steps = stepper(() => props.words, glide);
+// A chart in a tab that was never open may be mounted by an update of its value, without its other properties: `own` has them.
+const given = (name) => props[name] ?? own[name];
+const steps = stepper(() => given("words"), glide);
 element.append(steps.bar);
-element.append(saveBar(props.label, { PNG: savePicture, CSV: () => saveText(`${props.label}.csv`, "text/csv", csv(table())) }));
+element.append(saveBar(given("label"), { PNG: savePicture, CSV: () => saveText(`${given("label")}.csv`, "text/csv", csv(table())) }));
 const find = (selector) => element.querySelector(selector);
 const frame = find(".vpt-plot"), chart = find(".vpt-chart"), empty = find(".vpt-empty");
 const ring = find(".vpt-ring"), card = find(".vpt-thumb-card"), thumb = find(".vpt-thumb");
@@ -26,7 +28,7 @@ const config = { displayModeBar: false };
 function savePicture() {
   Plotly.downloadImage(
     { data: chart.data, layout: { ...chart.layout, paper_bgcolor: css("--block-background-fill") } },
-    { format: "png", filename: props.label, scale: 2, width: chart.clientWidth, height: chart.clientHeight });
+    { format: "png", filename: given("label"), scale: 2, width: chart.clientWidth, height: chart.clientHeight });
 }
 
 // One line for each point, and of a chart with steps for each of them; a heat map has one for each cell.
@@ -75,7 +77,7 @@ function template(narrow) {
   const ink = css("--body-text-color"), line = css("--border-color-primary"), ground = css("--block-background-fill");
   const axis = { gridcolor: line, zerolinecolor: line, linecolor: line, tickcolor: line, automargin: true };
   return { layout: {
-    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", colorway: props.colours,
+    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", colorway: given("colours"),
     font: { color: ink, family: getComputedStyle(element).fontFamily, size: narrow ? 12 : 13 },
     margin: narrow ? { l: 40, r: 8, t: 12, b: 36 } : { l: 56, r: 16, t: 16, b: 44 },
     legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom" },
@@ -92,7 +94,7 @@ function layoutOf(value) {
   const layout = structuredClone(value.layout ?? {});
   layout.template = template(narrow);
   layout.width = chart.clientWidth;
-  layout.height ??= props.height;
+  layout.height ??= given("height");
   layout.uirevision ??= "kept";
   if (narrow && layout.legend?.orientation !== "h")
     layout.legend = { ...layout.legend, orientation: "h", x: 0, y: 1.02, xanchor: "left", yanchor: "bottom" };
@@ -107,10 +109,10 @@ function tracesOf(value) {
 
 function draw() {
   const value = props.value, filled = Boolean(value && value.data);
-  frame.setAttribute("aria-label", props.label);
-  empty.textContent = props.empty;
+  frame.setAttribute("aria-label", given("label"));
+  empty.textContent = given("empty");
   empty.hidden = filled;
-  frame.style.minHeight = `${props.height}px`;
+  frame.style.minHeight = `${given("height")}px`;
   chart.hidden = element.querySelector(".vpt-save").hidden = !filled;
   steps.offer((filled && value.frames?.map((frame) => letters(frame.name))) || []);
   hideCard();
