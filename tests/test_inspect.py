@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import gradio as gr
 import numpy as np
 import pytest
+import torch
 
 from app import inside, settings
 from app.messages import shows_user_errors
@@ -166,9 +167,14 @@ def test_the_filters_of_the_strip(key: str, monkeypatch: pytest.MonkeyPatch):
     assert inspect.strip_images(result, 0, "all") == list(range(6))
     assert inspect.strip_images(result, 0, "wrong") == [2, 3, 4, 5]
     assert inspect.strip_images(result, 1, "disagree") == [1, 2]
+    surest = inspect.strip_images(result, 0, "sure")
+    confidence = torch.softmax(torch.from_numpy(result.runs[0].array("logits")), dim=1).amax(dim=1)[surest]
+    assert sorted(surest) == [2, 3, 4, 5] and confidence.tolist() == sorted(confidence.tolist(), reverse=True)
     gallery, images, said = inspect.show_strip(key, first, "disagree", 2)
     assert images == [1, 2] and gallery.selected_index == 1
     assert said == "2 images on which methods disagree."
+    rights[first][:] = True
+    assert inspect.strip_images(result, 0, "sure") == []
 
 
 def test_the_strip_follows_the_chosen_image(key: str, monkeypatch: pytest.MonkeyPatch):

@@ -15,10 +15,11 @@ from app.results import Result, find_seed
 from app.tabs import atlas, attribution, knockout, movement, near
 from app.verdict import image_line, labels, number
 from vpt_core.errors import UserError
+from vpt_core.metrics import softmax
 from vpt_core.standing import right
 
 SHOWN = 60  # images of the strip
-FILTERS = [("All", "all"), ("Wrong ones", "wrong"), ("Methods disagree", "disagree")]
+FILTERS = [("All", "all"), ("Wrong ones", "wrong"), ("Surest errors", "sure"), ("Methods disagree", "disagree")]
 _EMPTY = "No result yet. Tune a method in Tune."
 _PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
@@ -90,16 +91,24 @@ def show_strip(key: str | None, name: str | None, which: str, image: int) -> lis
 
 def _count(which: str, first: int, shown: int, total: int) -> str:
     if not total:
-        return {"all": "There are no test images.", "wrong": "This method gets every test image right.",
+        none_wrong = "This method gets every test image right."
+        return {"all": "There are no test images.", "wrong": none_wrong, "sure": none_wrong,
                 "disagree": "All methods get the same images right."}[which]
     what = {"all": "test images", "wrong": "images that this method gets wrong",
+            "sure": "images that this method gets wrong, the surest first",
             "disagree": "images on which methods disagree"}[which]
     return f"{what.capitalize()} {first + 1} to {first + shown} of {total}." if shown < total else f"{total} {what}."
 
 
 def strip_images(result: Result, index: int, which: str) -> list[int]:
-    """Test images of a filter: all, those the run `index` gets wrong, those that some runs get right and others wrong."""
+    """Test images of a filter: all, those the run `index` gets wrong ("wrong"; "sure" by falling confidence), those that some
+    runs get right and others wrong.
+    """
     rights = np.stack([right(run) for run in result.runs])
+    if which == "sure":
+        wrong = np.flatnonzero(~rights[index])
+        confidence = softmax(result.runs[index].array("logits")[wrong]).max(axis=1, initial=0)
+        return wrong[np.argsort(-confidence, kind="stable")].tolist()
     keep = {"all": np.ones_like(rights[0]), "wrong": ~rights[index], "disagree": rights.any(axis=0) & ~rights.all(axis=0)}
     return np.flatnonzero(keep[which]).tolist()
 
