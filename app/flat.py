@@ -58,7 +58,7 @@ def titles(result: Result, shown: Pair) -> list[str]:
     names = dict(zip((run.name for run in result.runs), labels(result), strict=True))
     left = names[shown.other.name] if shown.other else "Before tuning (frozen backbone)"
     if shown.other is not None and shown.other.spec.method == "linear":
-        left += ", features as before tuning"
+        left += ", which leaves the features as they were before tuning"
     return [left, f"After tuning: {names[shown.run.name]}"]
 
 

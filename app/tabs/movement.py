@@ -73,13 +73,11 @@ def build(page: Page, run: gr.Radio, part: gr.Tab) -> MapPanel:
     around.build(page, run, left, part)
     journey.build(page, run, part, method, only)
 
-    drawn = gr.State(())
     inputs = [page.result, run, by, only, page.image, method, left]
-    shown = [before, after, status, neighbours, table, title_before, title_after, drawn]
+    shown = [before, after, status, neighbours, table, title_before, title_after]
     drawing = {"fn": draw, "inputs": inputs, "outputs": shown}
     gr.on([by.input, only.input, page.image.change], redraw, inputs, [before, after], trigger_mode="always_last", **_PRIVATE)
     gr.on([method.input, left.input], **drawing, trigger_mode="always_last", **_PRIVATE)
-    drawn.change(catch_up, [drawn, *inputs], shown, **_PRIVATE)
     gr.on([page.result.change, run.change], left_choices, [page.result, run, left], left, **_PRIVATE)
     for one in (before, after):
         one.select(choose, page.result, page.image, **_PRIVATE)
@@ -103,12 +101,10 @@ def left_choices(key: str | None, name: str | None, left: str) -> gr.Dropdown:
 @shows_user_errors
 def draw(key: str | None, name: str | None, by: str, only: int, image: int, method: str = UMAP,
          left: str = flat.UNTUNED) -> Iterator[list[Any]]:
-    """Both maps, a sentence on how they were made, what the full space says, titles, and what all that was drawn for; PCA at
-    once, others when ready.
-    """
+    """Both maps, a sentence on how they were made, what the full space says, and titles; PCA at once, others when ready."""
     result = find_seed(key)
     if result is None or name is None:
-        yield [None, None, "", "", None, "", "", ()]
+        yield [None, None, "", "", None, "", ""]
         return
     shown = flat.pair(result, result.runs[number(result, name)], left)
     titles = flat.titles(result, shown)
@@ -117,21 +113,12 @@ def draw(key: str | None, name: str | None, by: str, only: int, image: int, meth
         maps = flat.known(shown, method)
         if maps is None:
             first = _values(result, shown, flat.best_known(shown, method), by, only, image)
-            yield [*first, _WAIT, *said, ()]
+            yield [*first, _WAIT, *said]
             maps = flat.draw(shown, method)
     except UserError as error:
-        yield [None, None, str(error), "", None, *titles, ()]
+        yield [None, None, str(error), "", None, *titles]
         return
-    asked = (key, name, by, only, image, method, left)
-    yield [*_values(result, shown, maps, by, only, image), flat.drawn_by(maps, method), *said, asked]
-
-
-def catch_up(drawn: tuple[Any, ...], *chosen: Any) -> Iterator[list[Any]]:
-    """As `draw`, where something else was chosen while the maps were being drawn."""
-    if tuple(drawn) in ((), chosen):
-        yield [gr.skip()] * 8
-    else:
-        yield from draw(*chosen)
+    yield [*_values(result, shown, maps, by, only, image), flat.drawn_by(maps, method), *said]
 
 
 @shows_user_errors
