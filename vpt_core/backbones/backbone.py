@@ -121,7 +121,7 @@ class Backbone(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where its weights are."""
-        return self.mean.device
+        return next(self.net.parameters()).device
 
     def on(self, device: torch.device) -> Backbone:
         """This backbone on `device`: itself where it is there, else a copy of its weights there, made once."""
