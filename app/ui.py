@@ -5,6 +5,7 @@ from __future__ import annotations
 import gradio as gr
 
 from app import results, settings, visitors
+from app.events import QUIET
 from app.messages import shows_user_errors
 from app.page import Page
 from app.tabs import compare, data, inspect, save, start, tryit, tune
@@ -46,7 +47,6 @@ def build() -> gr.Blocks:
             for id, title, module in TABS:
                 with gr.Tab(title, id=id, elem_id=f"tab-{id}") as tab:
                     module.build(page, tab)
-        quiet = {"api_visibility": "private", "show_progress": "hidden"}
-        demo.load(shows_user_errors(visitors.enter), token, [token, page.entered], **quiet)
+        demo.load(shows_user_errors(visitors.enter), token, [token, page.entered], **QUIET)
         demo.unload(visitors.leave)
     return demo

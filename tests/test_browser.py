@@ -78,7 +78,7 @@ def _answering(url: str, process: subprocess.Popen, log: Path) -> str:
 
 @pytest.fixture
 def page(browser: Browser, server: tuple[str, Path]) -> Iterator[Page]:
-    """A visitor's page; at the end it must have had no script error, no dialog, no request to elsewhere."""
+    """A visitor's page; at the end it must rest, and have had no script error, no dialog, no request to elsewhere."""
     context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
     page, faults = context.new_page(), []
     page.set_default_timeout(60_000)
@@ -87,9 +87,22 @@ def page(browser: Browser, server: tuple[str, Path]) -> Iterator[Page]:
     page.on("request", lambda request: None if _local(request.url, server[0]) else faults.append(f"request to {request.url}"))
     page.goto(server[0])
     yield page
+    _rests(page)
     context.close()
     assert not faults
     assert "Traceback" not in server[1].read_text()
+
+
+def _rests(page: Page) -> None:
+    """Wait until the page has asked nothing of the server for some seconds; it must come to that."""
+    calls: list[str] = []
+    page.on("request", lambda request: calls.append(request.post_data or "") if "queue/join" in request.url else None)
+    for _ in range(30):
+        before = len(calls)
+        page.wait_for_timeout(3000)
+        if len(calls) == before:
+            return
+    raise AssertionError(f"the page goes on asking: {calls[-20:]}")
 
 
 def _local(url: str, address: str) -> bool:
@@ -267,7 +280,7 @@ def test_the_way_through_the_epochs_is_stepped_without_the_server(page: Page, se
     page.locator("#journey-go").click()
     expect(page.locator("#journey-status")).to_contain_text("Done", timeout=LONG)
     expect(page.locator("#journey-drawn")).to_contain_text("Drawn by PCA")
-    page.wait_for_timeout(3000)  # what the chart's arrival still sets off
+    _rests(page)
     calls: list[str] = []
     page.on("request", lambda request: calls.append(request.url) if "queue/join" in request.url else None)
     chart = page.locator("#journey-chart")

@@ -222,6 +222,8 @@ def test_maps_begin_with_pca_and_are_kept(key: str, monkeypatch: pytest.MonkeyPa
     name = _names(key)[1]
     first, last = list(movement.draw(key, name, "class", movement.ALL, 0))
     assert first[2] == movement._WAIT and last[2] == "Drawn by UMAP." and "5 nearest neighbours" in last[3]
+    # While it was being drawn another image may have been chosen, and was shown: the end changes nothing of that.
+    assert first[0]["data"] and "data" not in last[0] and "data" not in last[1]
     kept = np.load(settings.RUNS / name / "umap.npy", allow_pickle=False)
     assert kept.shape == (2, 6, 2) and kept.dtype == np.float32
     assert len(list(movement.draw(key, name, "right", 1, 0))) == 1 and len(drawn) == 1

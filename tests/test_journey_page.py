@@ -167,12 +167,13 @@ def test_another_run_can_stand_on_the_left(key: str):
     linear, deep = _names(key)
     menu = movement.left_choices(key, deep, "gone")
     assert [value for _, value in menu.choices] == [flat.UNTUNED, linear] and menu.value == flat.UNTUNED
-    *_, last = movement.draw(key, deep, "class", movement.ALL, 0, "pca", linear)
-    assert "as they were before tuning" in last[5] and last[6].startswith("After tuning: VPT-deep")
-    *_, own = movement.draw(key, deep, "class", movement.ALL, 0, "pca", flat.UNTUNED)
+    (said,) = movement.draw(key, deep, "class", movement.ALL, 0, "pca", linear)
+    assert "as they were before tuning" in said[5] and said[6].startswith("After tuning: VPT-deep")
+    (own,) = movement.draw(key, deep, "class", movement.ALL, 0, "pca", flat.UNTUNED)
     assert own[5] == "Before tuning (frozen backbone)"
-    assert _places(last[0]) == pytest.approx(_places(own[0]), abs=1e-5)  # a probe's features are the untuned ones
-    crosses = {n for t in last[0]["data"] if "customdata" in t and t["marker"]["symbol"] == "x" for n in t["customdata"]}
+    last, untuned = (movement.redraw(key, deep, "class", movement.ALL, 0, "pca", left)[0] for left in (linear, flat.UNTUNED))
+    assert _places(last) == pytest.approx(_places(untuned), abs=1e-5)  # a probe's features are the untuned ones
+    crosses = {n for t in last["data"] if "customdata" in t and t["marker"]["symbol"] == "x" for n in t["customdata"]}
     probe = _run(key, 0)
     assert crosses == set(np.flatnonzero(probe.array("logits").argmax(1) != probe.labels).tolist())
 

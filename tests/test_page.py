@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import zipfile
+from collections import Counter
 from pathlib import Path
 
 import faked
@@ -62,6 +63,15 @@ def test_the_page_has_all_its_tabs_and_no_public_endpoint():
               and str(c["props"].get("elem_id")).startswith("tab-")]
     assert labels == ["Start", "Data", "Tune", "Compare", "Look inside", "Try it", "Save"]
     assert not [d["api_name"] for d in config["dependencies"] if d["api_visibility"] == "public"]
+
+
+def test_an_event_of_a_component_calls_the_server_once():
+    """Gradio can go round for ever in events with several handlers: `app.events.when`. Those of States are called singly."""
+    config = build().get_config_file()
+    states = {c["id"] for c in config["components"] if c["type"] == "state"}
+    calls = Counter((target, event) for d in config["dependencies"] if d["backend_fn"] for target, event in d["targets"]
+                    if target is not None and target not in states)
+    assert len(calls) > 40 and set(calls.values()) == {1}, [call for call, times in calls.items() if times > 1]
 
 
 def test_a_job_runs_in_order_and_its_results_are_found(runs):

@@ -8,6 +8,7 @@ import gradio as gr
 import numpy as np
 
 from app import flat, pictures
+from app.events import QUIET, when
 from app.messages import sentence, shows_user_errors
 from app.page import Page
 from app.results import Result, find_seed
@@ -18,7 +19,6 @@ from vpt_core.runs import Run
 from vpt_core.standing import right
 
 COUNT = 6
-_PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 _NOTE = (
     "The test images whose features point most nearly the same way, with their class and the cosine; ✓ and ✗ say whether the "
     "model gets them right. Click one to choose it. After tuning, look for neighbours of the image's own class. Near features "
@@ -42,10 +42,9 @@ def build(page: Page, run: gr.Radio, left: gr.Dropdown, part: gr.Tab) -> None:
             states.append(images)
             shown += [said, gallery, images]
     sentence(_NOTE, css="note")
-    gr.on([part.select, page.result.change, run.change, left.change, page.image.change], show,
-          [page.result, run, left, page.image], shown, trigger_mode="always_last", **_PRIVATE)
+    when([part.select, run.change, left.change, page.image.change], show, [page.result, run, left, page.image], shown)
     for gallery, images in zip(galleries, states, strict=True):
-        gallery.select(choose, images, page.image, **_PRIVATE)
+        gallery.select(choose, images, page.image, **QUIET)
 
 
 @shows_user_errors

@@ -10,6 +10,7 @@ import numpy as np
 
 from app import explained
 from app.components import plot
+from app.events import LATEST, QUIET, when
 from app.explained import PREDICTED, TRUE, Wish
 from app.figures import deletion_figure, prompts_figure
 from app.messages import sentence, shows_user_errors
@@ -21,7 +22,6 @@ from vpt_core.analysis import ATTRIBUTIONS, BASELINES, Attribution, overlay
 from vpt_core.errors import UserError
 
 PIXELS, PATCHES = "pixels", "patches"
-_PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 _FIRST = "Press the button; it takes some seconds, and from then on this part follows the chosen image."
 _WAIT = "The map is being tested against random orders ..."
 _NOTE = (
@@ -69,11 +69,11 @@ def build(page: Page, run: gr.Radio) -> None:
 
     shown = [line, slider, sums, curves, doubt, prompted, prompts, prompts_said, data]
     inputs = [page.result, run, page.image, on, *asked]
-    explaining: dict[str, Any] = {"fn": explain, "inputs": inputs, "outputs": shown, "trigger_mode": "always_last", **_PRIVATE}
+    explaining: dict[str, Any] = {"fn": explain, "inputs": inputs, "outputs": shown, **LATEST}
     method, target, baseline, grain = asked
-    start.click(lambda: True, None, on, **_PRIVATE).success(**explaining | {"show_progress": "minimal"})
+    start.click(lambda: True, None, on, **QUIET).success(**explaining | {"show_progress": "minimal"})
     gr.on([page.image.change, method.input, target.input, baseline.input, grain.input], **explaining)
-    run.change(offer, [page.result, run, target], target, **_PRIVATE).success(**explaining)
+    when([run.change], offer, [page.result, run, target], target).success(**explaining)
 
 
 def _choices() -> list[gr.components.Component]:

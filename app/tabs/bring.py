@@ -10,6 +10,7 @@ from typing import Any
 import gradio as gr
 
 from app import settings, sources
+from app.events import LATEST, QUIET
 from app.messages import sentence, shows_user_errors
 from app.page import Page
 from app.tabs import counted
@@ -65,10 +66,9 @@ def build(archive: gr.File) -> Fields:
             use = gr.Button("Use these images", elem_id="data-classes-use")
     shown = gr.State(SHOWN)
     columns, names, files, lines = (list(parts) for parts in zip(*cards, strict=True))
-    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-    more.click(_one_more, shown, [shown, more, *columns], **quiet)
+    more.click(_one_more, shown, [shown, more, *columns], **QUIET)
     gr.on([*(name.blur for name in names), *(field.change for field in files)], count, [*names, *files], [*lines, total],
-          preprocess=False, trigger_mode="always_last", **quiet)  # without: Gradio would make an empty file for each
+          preprocess=False, **LATEST)  # without: Gradio would make an empty file for each
     return Fields(archive, names, files, use, _hub() if settings.HUB else [])
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import gradio as gr
 
 from app.components import plot
+from app.events import LATEST, when
 from app.figures import accuracy_figure, classes_figure, confusion_figure
 from app.messages import sentence, shows_user_errors
 from app.page import Page
@@ -30,7 +31,6 @@ _NOTES = {
     "confusion": "Rows are true classes, columns what the method called them: right answers are teal, mistakes red, stronger "
                  "for a larger share of the row. Click a cell to see its images. One image is an example, not a pattern.",
 }
-_PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
 
 @dataclass(frozen=True)
@@ -53,11 +53,10 @@ class _Overview:
 def build(page: Page, tab: gr.Tab) -> None:
     """Components and events of the tab."""
     overview = _overview()
-    refreshed = gr.on([tab.select, page.result.change], show, page.result, overview.all(), trigger_mode="always_last",
-                      **_PRIVATE)
+    refreshed = when([tab.select, page.result.change], show, page.result, overview.all())
     cell = differences.build_cell(page, overview.matrices)
     pair = differences.build_pair(page)
-    refreshed.success(differences.offer, page.result, [*cell, *pair], **_PRIVATE)
+    refreshed.success(differences.offer, page.result, [*cell, *pair], **LATEST)
     trap.build(page, refreshed)
     ledger.build(page, tab)
 

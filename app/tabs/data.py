@@ -9,6 +9,7 @@ import numpy as np
 
 from app import sources
 from app.components import stat_cards
+from app.events import QUIET
 from app.messages import shows_user_errors
 from app.page import Page
 from app.pictures import as_file
@@ -52,11 +53,11 @@ def build(page: Page, tab: gr.Tab) -> None:
     shown = [choice, about, cards, warnings, samples, counts, skipped]
     private: dict[str, Any] = {"api_visibility": "private", "show_progress_on": [cards]}
     page.entered.change(show, page.source, shown, **private)
-    choice.input(lambda name: name, choice, page.source, api_visibility="private", show_progress="hidden").then(
+    choice.input(lambda name: name, choice, page.source, **QUIET).then(
         show, page.source, shown, **private
     )
     bring.wire(fields, page, show, shown, **private)
-    forward.click(lambda: gr.Tabs(selected="tune"), None, page.tabs, api_visibility="private", show_progress="hidden")
+    forward.click(lambda: gr.Tabs(selected="tune"), None, page.tabs, **QUIET)
 
 
 def _tables() -> tuple[gr.Dataframe, gr.Dataframe]:

@@ -10,6 +10,7 @@ import gradio as gr
 import numpy as np
 
 from app import pictures
+from app.events import LATEST, QUIET
 from app.messages import sentence, shows_user_errors
 from app.page import Page
 from app.results import Result, find_seed
@@ -19,7 +20,6 @@ from vpt_core.runs import Run
 from vpt_core.standing import right
 
 SHOWN = 24  # images of a gallery
-_PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 _CLICK_A_CELL = "Click a cell of a matrix to see its images here."
 
 
@@ -40,7 +40,7 @@ def build_cell(page: Page, matrices: Sequence[gr.HTML]) -> list[gr.components.Co
     cell = _gallery("compare-cell", 8, 180, _CLICK_A_CELL)
     button = _look_button(page, "compare-cell-look", [cell])
     for slot, matrix in enumerate(matrices):
-        matrix.select(_opener(slot, len(matrices)), page.result, cell.all(), **_PRIVATE)
+        matrix.select(_opener(slot, len(matrices)), page.result, cell.all(), **QUIET)
     return [*cell.all(), button]
 
 
@@ -59,7 +59,7 @@ def build_pair(page: Page) -> list[gr.components.Component]:
     sentence("Click an image to choose it. A method wins some images and loses others: look at both sides before you explain "
              "either.", css="note")
     shown = [*only_second.all(), *only_first.all()]
-    gr.on([first.input, second.input], disagreements, [page.result, first, second], shown, **_PRIVATE)
+    gr.on([first.input, second.input], disagreements, [page.result, first, second], shown, **LATEST)
     return [first, second, *shown, button]
 
 
@@ -74,8 +74,8 @@ def _look_button(page: Page, elem_id: str, galleries: Sequence[_Gallery]) -> gr.
     """The way to Look inside, which appears once an image of one of the galleries is chosen."""
     button = gr.Button("Look inside", visible=False, size="sm", elem_id=elem_id)
     for one in galleries:
-        one.gallery.select(choose, one.images, [page.image, button], **_PRIVATE)
-    button.click(lambda: gr.Tabs(selected="inspect"), None, page.tabs, **_PRIVATE)
+        one.gallery.select(choose, one.images, [page.image, button], **QUIET)
+    button.click(lambda: gr.Tabs(selected="inspect"), None, page.tabs, **QUIET)
     return button
 
 

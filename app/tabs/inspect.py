@@ -8,6 +8,7 @@ import gradio as gr
 import numpy as np
 
 from app import inside, pictures
+from app.events import LATEST, QUIET, when
 from app.figures import shares_figure
 from app.messages import sentence, shows_user_errors
 from app.page import Page
@@ -21,7 +22,6 @@ from vpt_core.standing import right
 SHOWN = 60  # images of the strip
 FILTERS = [("All", "all"), ("Wrong ones", "wrong"), ("Surest errors", "sure"), ("Methods disagree", "disagree")]
 _EMPTY = "No result yet. Tune a method in Tune."
-_PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
 
 def build(page: Page, tab: gr.Tab) -> None:
@@ -47,17 +47,16 @@ def build(page: Page, tab: gr.Tab) -> None:
         with gr.Tab("How images moved", id="inspect-part-movement") as part:
             maps = movement.build(page, run, part)
 
-    thumbs = {"fn": show_strip, "inputs": [page.result, run, which, page.image], "outputs": [strip, images, count]}
-    picture = {"fn": show_image, "inputs": seen.drawing["inputs"], "outputs": [line, seen.viewer, seen.shares, missing]}
-    gr.on([tab.select, page.result.change], offer, [page.result, run, page.image], [run, page.image, maps.only],
-          trigger_mode="always_last", **_PRIVATE).success(**thumbs, **_PRIVATE).success(
-        **picture, **_PRIVATE).success(**seen.drawing, **_PRIVATE).success(**maps.drawing, **_PRIVATE)
-    run.input(**thumbs, **_PRIVATE).success(**picture, **_PRIVATE).success(**seen.drawing, **_PRIVATE).success(
-        **maps.drawing, **_PRIVATE)
-    which.input(**thumbs, **_PRIVATE)
-    strip.select(choose, images, page.image, **_PRIVATE)
-    page.image.change(follow, [*thumbs["inputs"], images], thumbs["outputs"], **_PRIVATE)
-    gr.on([page.image.change, seen.over.input], **picture, **_PRIVATE).success(**seen.drawing, **_PRIVATE)
+    thumbs = {"fn": show_strip, "inputs": [page.result, run, which, page.image], "outputs": [strip, images, count], **LATEST}
+    picture = {"fn": show_image, "inputs": seen.drawing["inputs"], "outputs": [line, seen.viewer, seen.shares, missing],
+               **LATEST}
+    offered = when([tab.select, page.result.change], offer, [page.result, run, page.image], [run, page.image, maps.only])
+    for event in (offered.success(**thumbs), run.input(**thumbs)):
+        maps.draw_after(event.success(**picture).success(**seen.drawing, **LATEST))
+    which.input(**thumbs)
+    strip.select(choose, images, page.image, **QUIET)
+    page.image.change(follow, [*thumbs["inputs"], images], thumbs["outputs"], **LATEST)
+    gr.on([page.image.change, seen.over.input], **picture).success(**seen.drawing, **LATEST)
 
 
 @shows_user_errors

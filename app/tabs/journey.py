@@ -12,6 +12,7 @@ import numpy as np
 from app import journeys
 from app.components import plot, progress_bar
 from app.estimate import in_words
+from app.events import LATEST, QUIET, when
 from app.figures.maps import CLASS, COLOURINGS, SPLIT, steps_figure
 from app.messages import sentence, shows_user_errors
 from app.page import Page
@@ -21,7 +22,6 @@ from vpt_core.analysis import LAYOUTS
 from vpt_core.errors import UserError
 from vpt_core.runs import Run
 
-_PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 _INTRO = (
     "How did the images get there? Test and training images are put through the model as it was after each epoch that the run "
     "kept, and drawn on one map whose points move from step to step."
@@ -52,18 +52,17 @@ def build(page: Page, run: gr.Radio, part: gr.Tab, method: gr.Radio, only: gr.Dr
     token = gr.State("")
 
     asked = [page.result, run]
-    showing: dict[str, Any] = {"fn": show, "inputs": [*asked, method, by, only, page.image], "outputs": [chart, drawn],
-                               "trigger_mode": "always_last", **_PRIVATE}
-    gr.on([part.select, page.result.change, run.change], foretell, asked, [guess, go], **_PRIVATE).success(**showing)
-    gr.on([page.result.change, run.change], lambda: None, None, status, **_PRIVATE)
-    gr.on([method.input, by.input, only.change, page.image.change], **showing)
+    showing: dict[str, Any] = {"fn": show, "inputs": [*asked, method, by, only, page.image], "outputs": [chart, drawn]}
+    when([part.select, run.change], foretell, asked, [guess, go]).success(**showing, **LATEST)
+    when([run.change], lambda: None, None, status)
+    when([method.input, by.input, only.change, page.image.change], **showing)
     go.click(lambda: (secrets.token_hex(8), gr.Button(interactive=False), gr.Button(interactive=True)), None, [token, go, stop],
-             **_PRIVATE).then(
-        follow, [*asked, token], status, concurrency_limit=1, **_PRIVATE).then(
-        lambda: gr.Button(interactive=False), None, stop, **_PRIVATE).then(
-        foretell, asked, [guess, go], **_PRIVATE).then(**showing)
-    stop.click(_stopped.add, token, None, queue=False, **_PRIVATE)
-    chart.select(choose, None, page.image, **_PRIVATE)
+             **QUIET).then(
+        follow, [*asked, token], status, concurrency_limit=1, **QUIET).then(
+        lambda: gr.Button(interactive=False), None, stop, **QUIET).then(
+        foretell, asked, [guess, go], **QUIET).then(**showing, **LATEST)
+    stop.click(_stopped.add, token, None, queue=False, **QUIET)
+    chart.select(choose, None, page.image, **QUIET)
 
 
 def _run_of(key: str | None, name: str | None) -> Run | None:

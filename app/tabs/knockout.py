@@ -12,6 +12,7 @@ import numpy as np
 from app import looking
 from app.components import plot, progress_bar
 from app.estimate import in_words
+from app.events import LATEST, QUIET, when
 from app.figures import knockout_figure
 from app.figures.knockout import EFFECTS, MEAN, name_of
 from app.messages import sentence, shows_user_errors
@@ -24,7 +25,6 @@ from vpt_core.runs import Run
 
 COUNTS = (8, 16, 32, 64, 200)
 ROWS = 12
-_PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 _HEADERS = ["taken away", "attention it got", "change of log-probability", "change of images right", "answers changed",
             "change of the chosen image's logit"]
 _INTRO = (
@@ -65,15 +65,15 @@ def build(page: Page, run: gr.Radio, tab: gr.Tab) -> None:
     found, token = gr.State(None), gr.State("")
 
     asked = [page.result, run, scope, count]
-    gr.on([tab.select, page.result.change, run.change, scope.input, count.input], foretell, asked, [guess, go], **_PRIVATE)
-    gr.on([page.result.change, run.change], lambda: (None, None, "", "", gr.Dataframe(visible=False)), None,
-          [found, chart, status, said, table], **_PRIVATE)
+    when([tab.select, run.change, scope.input, count.input], foretell, asked, [guess, go])
+    when([run.change], lambda: (None, None, "", "", gr.Dataframe(visible=False)), None,
+         [found, chart, status, said, table])
     go.click(lambda: (secrets.token_hex(8), gr.Button(interactive=False), gr.Button(interactive=True)), None, [token, go, stop],
-             **_PRIVATE).then(
-        knock, [*asked, page.image, token], [found, status, said], concurrency_limit=1, **_PRIVATE).then(
-        lambda: (gr.Button(interactive=True), gr.Button(interactive=False)), None, [go, stop], **_PRIVATE)
-    stop.click(_stopped.add, token, None, queue=False, **_PRIVATE)
-    gr.on([found.change, effect.input, page.image.change], show, [found, effect, page.image], [chart, table], **_PRIVATE)
+             **QUIET).then(
+        knock, [*asked, page.image, token], [found, status, said], concurrency_limit=1, **QUIET).then(
+        lambda: (gr.Button(interactive=True), gr.Button(interactive=False)), None, [go, stop], **QUIET)
+    stop.click(_stopped.add, token, None, queue=False, **QUIET)
+    gr.on([found.change, effect.input, page.image.change], show, [found, effect, page.image], [chart, table], **LATEST)
 
 
 def _run_of(key: str | None, name: str | None) -> Run:

@@ -7,6 +7,7 @@ from typing import Any
 import gradio as gr
 
 from app.components import plot
+from app.events import when
 from app.figures import ledger_figure
 from app.figures.ledger import COUNTS
 from app.messages import sentence, shows_user_errors
@@ -37,7 +38,6 @@ _NOTE = (
     "for a handful of tasks the difference may not matter."
 )
 _BY_FORMULA = f"Counted by formula: {CLASSES} classes a task, {PROMPTS} prompts a layer, images of 224 pixels, float32."
-_PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
 
 def build(page: Page, tab: gr.Tab) -> None:
@@ -48,8 +48,7 @@ def build(page: Page, tab: gr.Tab) -> None:
     said = sentence(elem_id="compare-ledger-said")
     chart = plot(label="What many tasks cost", empty=_EMPTY, height=200, elem_id="compare-ledger")
     sentence(_NOTE, css="note")
-    gr.on([tab.select, page.result.change, backbone.input], show, [page.result, backbone], [said, chart],
-          trigger_mode="always_last", **_PRIVATE)
+    when([tab.select, page.result.change, backbone.input], show, [page.result, backbone], [said, chart])
 
 
 @shows_user_errors

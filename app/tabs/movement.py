@@ -10,6 +10,7 @@ import gradio as gr
 
 from app import flat, inside
 from app.components import plot
+from app.events import LATEST, QUIET, when
 from app.figures import map_figure
 from app.figures.maps import CLASS, COLOURINGS
 from app.messages import sentence, shows_user_errors
@@ -22,7 +23,6 @@ from vpt_core.errors import UserError
 
 ALL = -1
 UMAP = "umap"
-_PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 _EMPTY = "The map of the test images appears here."
 _WAIT = "A first map by PCA; the other is being drawn, which takes some 15 s the first time ..."
 _NOTE = (
@@ -40,10 +40,14 @@ _TABLE_NOTE = (
 
 @dataclass(frozen=True)
 class MapPanel:
-    """What the rest of the tab needs: the choice of a class, and the arguments of the event that draws the maps."""
+    """What the rest of the tab needs: the choice of a class, and a count that draws the maps when it goes up."""
 
     only: gr.Dropdown
-    drawing: dict[str, Any]
+    asked: gr.State
+
+    def draw_after(self, event: gr.events.Dependency) -> None:
+        """Draw the maps when `event` has succeeded."""
+        event.success(lambda count: count + 1, self.asked, self.asked, **QUIET)
 
 
 def build(page: Page, run: gr.Radio, part: gr.Tab) -> MapPanel:
@@ -75,13 +79,15 @@ def build(page: Page, run: gr.Radio, part: gr.Tab) -> MapPanel:
 
     inputs = [page.result, run, by, only, page.image, method, left]
     shown = [before, after, status, neighbours, table, title_before, title_after]
-    drawing = {"fn": draw, "inputs": inputs, "outputs": shown}
-    gr.on([by.input, only.input, page.image.change], redraw, inputs, [before, after], trigger_mode="always_last", **_PRIVATE)
-    gr.on([method.input, left.input], **drawing, trigger_mode="always_last", **_PRIVATE)
-    gr.on([page.result.change, run.change], left_choices, [page.result, run, left], left, **_PRIVATE)
+    coloured: dict[str, Any] = {"fn": redraw, "inputs": inputs, "outputs": [before, after]}
+    panel = MapPanel(only, gr.State(0))
+    # What was chosen while a map was on its way counts: the last pictures are of the choices as they are then.
+    when([panel.asked.change, method.input, left.input], draw, inputs, shown).success(**coloured, **LATEST)
+    when([by.input, only.input, page.image.change], **coloured)
+    when([run.change], left_choices, [page.result, run, left], left)
     for one in (before, after):
-        one.select(choose, page.result, page.image, **_PRIVATE)
-    return MapPanel(only, drawing)
+        one.select(choose, page.result, page.image, **QUIET)
+    return panel
 
 
 def class_choices(classes: Sequence[str]) -> list[tuple[str, int]]:
@@ -101,7 +107,9 @@ def left_choices(key: str | None, name: str | None, left: str) -> gr.Dropdown:
 @shows_user_errors
 def draw(key: str | None, name: str | None, by: str, only: int, image: int, method: str = UMAP,
          left: str = flat.UNTUNED) -> Iterator[list[Any]]:
-    """Both maps, a sentence on how they were made, what the full space says, and titles; PCA at once, others when ready."""
+    """Get the maps ready, which `redraw` shows: until then PCA, a sentence on how they were made, what the full space says,
+    and titles.
+    """
     result = find_seed(key)
     if result is None or name is None:
         yield [None, None, "", "", None, "", ""]
@@ -110,15 +118,14 @@ def draw(key: str | None, name: str | None, by: str, only: int, image: int, meth
     titles = flat.titles(result, shown)
     try:
         said = [inside.neighbours(shown.run), flat.table(result, shown), *titles]
-        maps = flat.known(shown, method)
-        if maps is None:
+        if (maps := flat.known(shown, method)) is None:
             first = _values(result, shown, flat.best_known(shown, method), by, only, image)
             yield [*first, _WAIT, *said]
             maps = flat.draw(shown, method)
     except UserError as error:
         yield [None, None, str(error), "", None, *titles]
         return
-    yield [*_values(result, shown, maps, by, only, image), flat.drawn_by(maps, method), *said]
+    yield [gr.skip(), gr.skip(), flat.drawn_by(maps, method), *said]
 
 
 @shows_user_errors

@@ -11,6 +11,7 @@ import numpy as np
 from app import looking, pictures
 from app.components import plot, progress_bar
 from app.downloads import csv_file
+from app.events import LATEST, QUIET, when
 from app.figures import among_figure
 from app.messages import sentence, shows_user_errors
 from app.page import Page
@@ -20,7 +21,6 @@ from vpt_core.errors import UserError
 from vpt_core.runs import Run
 
 ALIKE = 0.8
-_PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 _INTRO = (
     "A prompt enters a layer as a key that the others can attend to. Which image patches have a similar key there? Looked for "
     "in the training images, with the keys of all heads joined and without what all patches' keys have in common."
@@ -54,11 +54,11 @@ def build(page: Page, run: gr.Radio, tab: gr.Tab) -> None:
     sentence(_AMONG_NOTE, css="note")
 
     asked, shown = [page.result, run, layer, prompt], [said, gallery, chart]
-    go.click(find, [page.result, run], [status, layer, prompt], concurrency_limit=1, **_PRIVATE).success(
-        show, asked, shown, **_PRIVATE).success(pack, [page.result, run], data, **_PRIVATE)
-    gr.on([layer.input, prompt.input], show, asked, shown, **_PRIVATE)
-    gr.on([tab.select, page.result.change, run.change], offer, [page.result, run], [go, status, layer, prompt],
-          **_PRIVATE).success(show, asked, shown, **_PRIVATE).success(pack, [page.result, run], data, **_PRIVATE)
+    go.click(find, [page.result, run], [status, layer, prompt], concurrency_limit=1, **QUIET).success(
+        show, asked, shown, **LATEST).success(pack, [page.result, run], data, **LATEST)
+    gr.on([layer.input, prompt.input], show, asked, shown, **LATEST)
+    when([tab.select, run.change], offer, [page.result, run], [go, status, layer, prompt]).success(
+        show, asked, shown, **LATEST).success(pack, [page.result, run], data, **LATEST)
 
 
 def _run_of(key: str | None, name: str | None) -> Run | None:

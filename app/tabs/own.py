@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import gradio as gr
 
 from app import keeper, settings, visitors
+from app.events import QUIET, when
 from app.jobs import JOBS
 from app.messages import sentence, shows_user_errors
 from app.page import Page
@@ -36,9 +35,8 @@ def build(page: Page, tab: gr.Tab) -> None:
     has = sentence(elem_id=f"{ELEMENT}-size")
     button = gr.Button("Delete my data and runs", variant="stop", size="sm", elem_classes=["primary-action"],
                        elem_id=f"{ELEMENT}-delete")
-    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-    gr.on([tab.select, page.entered.change, page.source.change], held, None, has, **quiet)
-    button.click(delete, None, [page.source, page.job, has], **quiet)
+    when([tab.select, page.entered.change, page.source.change], held, None, has)
+    button.click(delete, None, [page.source, page.job, has], **QUIET)
 
 
 def held() -> str:

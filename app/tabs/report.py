@@ -10,6 +10,7 @@ from pathlib import Path
 import gradio as gr
 
 from app.downloads import new_folder
+from app.events import QUIET
 from app.messages import shows_user_errors
 from app.page import Page
 from app.results import find_seed
@@ -24,7 +25,7 @@ def build(page: Page, run: gr.Radio) -> None:
     """A button that writes the report on the run chosen in `run`, and one that downloads it."""
     write = gr.Button("Write the report (HTML), about a minute", elem_id="save-report-write")
     file = gr.DownloadButton("Download the report", visible=False, elem_id="save-report")
-    run.change(lambda: gr.DownloadButton(visible=False), None, file, api_visibility="private", show_progress="hidden")
+    run.change(lambda: gr.DownloadButton(visible=False), None, file, **QUIET)
     write.click(show, [page.result, run], file, api_visibility="private", show_progress_on=[write], concurrency_limit=2)
 
 

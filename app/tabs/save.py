@@ -12,6 +12,7 @@ import gradio as gr
 
 from app.components import stat_cards
 from app.downloads import new_folder
+from app.events import LATEST, QUIET, when
 from app.messages import shows_user_errors
 from app.page import Page
 from app.results import find_seed
@@ -59,10 +60,9 @@ def build(page: Page, tab: gr.Tab) -> None:
         with gr.Column(scale=3, min_width=320):
             code = gr.Code(language="python", label="Python that uses it", interactive=False, elem_id="save-code")
             _build_hub(page, run)
-    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     shown = [facts, prompt, folder, code]
-    gr.on([tab.select, page.result.change], offer, page.result, run, **quiet).then(pack, [page.result, run], shown, **quiet)
-    run.input(pack, [page.result, run], shown, **quiet)
+    when([tab.select, page.result.change], offer, page.result, run).then(pack, [page.result, run], shown, **LATEST)
+    run.input(pack, [page.result, run], shown, **LATEST)
 
 
 def _build_hub(page: Page, run: gr.Radio) -> None:
@@ -84,7 +84,7 @@ def _build_hub(page: Page, run: gr.Radio) -> None:
     inputs = [page.result, run, repository, token, private]
     pushing = button.click(push, inputs, pushed, api_visibility="private", concurrency_limit=2)
     for ended in (pushing.success, pushing.failure):  # `then` does not follow an error
-        ended(lambda: "", None, token, api_visibility="private", show_progress="hidden")
+        ended(lambda: "", None, token, **QUIET)
 
 
 def offer(key: str | None) -> gr.Radio:

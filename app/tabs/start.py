@@ -9,6 +9,7 @@ import gradio as gr
 import numpy as np
 
 from app.components import attention_viewer, plot, stat_cards
+from app.events import QUIET
 from app.figures import map_figure
 from app.page import Page
 from app.progress import card_of
@@ -64,10 +65,9 @@ def build(page: Page, tab: gr.Tab) -> None:
         "lie mixed, after tuning they part. Distances between far clusters mean little in UMAP.",
         elem_classes=["note"],
     )
-    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-    picks.change(lambda k: look[k], picks, viewer, **quiet)
-    own.click(lambda: gr.Tabs(selected="data"), None, page.tabs, **quiet)
-    tune.click(lambda: gr.Tabs(selected="tune"), None, page.tabs, **quiet)
+    picks.change(lambda k: look[k], picks, viewer, **QUIET)
+    own.click(lambda: gr.Tabs(selected="data"), None, page.tabs, **QUIET)
+    tune.click(lambda: gr.Tabs(selected="tune"), None, page.tabs, **QUIET)
 
 
 def recorded_result() -> Result:

@@ -11,6 +11,7 @@ from typing import Any
 import gradio as gr
 
 from app.components import plot
+from app.events import LATEST, QUIET
 from app.figures import trap_figure
 from app.messages import sentence, shows_user_errors
 from app.models import classifier
@@ -20,7 +21,6 @@ from app.verdict import labels
 from vpt_core.runs import Run
 from vpt_core.traps import Sprung, is_trap, spring
 
-_PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 _lock = threading.Lock()
 _NOTE = (
     "This task is a trap: a square in the corner of every picture, of those to test on too, has the colour of its class. See "
@@ -38,8 +38,8 @@ def build(page: Page, refreshed: gr.events.Dependency) -> None:
         button = gr.Button("Change the stamps of the test images", elem_id="compare-trap-spring")
         said = sentence(elem_id="compare-trap-said")
         chart = plot(label="Accuracy with other stamps", height=260, elem_id="compare-trap", empty="What is left appears here.")
-    refreshed.success(offer, page.result, [part, said, chart], **_PRIVATE)
-    button.click(show, page.result, [said, chart], api_visibility="private", show_progress="hidden")
+    refreshed.success(offer, page.result, [part, said, chart], **LATEST)
+    button.click(show, page.result, [said, chart], **QUIET)
 
 
 def offer(key: str | None) -> list[Any]:

@@ -9,6 +9,7 @@ import gradio as gr
 import numpy as np
 
 from app.components import bars
+from app.events import when
 from app.messages import shows_user_errors
 from app.models import classifier
 from app.page import Page
@@ -61,8 +62,8 @@ def build(page: Page, tab: gr.Tab) -> None:
     all_tasks = together.build(page, seen)
     shown = [answer, confidences, seen]
     where: dict[str, Any] = {"api_visibility": "private", "show_progress_on": [confidences]}
-    gr.on([tab.select, page.result.change], offer, page.result, samples, api_visibility="private", show_progress="hidden")
-    cleared = page.result.change(lambda: (None, None, None), None, shown, api_visibility="private", show_progress="hidden")
+    when([tab.select, page.result.change], offer, page.result, samples)
+    cleared = when([page.result.change], lambda: (None, None, None), None, shown)
     for event in (
         cleared,
         photo.change(answer_photo, [page.result, photo], shown, **where),

@@ -11,6 +11,7 @@ import gradio as gr
 from app import caps, estimate, progress, results, sources, visitors
 from app.components import plot, progress_bar, stat_cards
 from app.controls import control, typed
+from app.events import QUIET, when
 from app.jobs import JOBS
 from app.messages import shows_user_errors
 from app.page import Page
@@ -70,19 +71,18 @@ def build(page: Page, tab: gr.Tab) -> None:
     timer = gr.Timer(POLL, active=False)
     inputs = [page.source, *form.values()]
     live = [status, curves, cards, stop, compare, timer]
-    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
     changes = [field.change for field in form.values()]
-    gr.on([tab.select, page.source.change, *changes], guess, inputs, estimated, trigger_mode="always_last", **quiet)
-    form["backbone"].change(described, form["backbone"], [form["backbone"], form["image_size"]], **quiet)
-    go.click(begin, inputs, page.job, **quiet).success(look, page.job, live, **quiet)
-    broken.success(look, page.job, live, **quiet)
-    stop.click(halt, page.job, None, queue=False, **quiet)
+    when([tab.select, page.source.change, *changes], guess, inputs, estimated)
+    when([form["backbone"].change], described, form["backbone"], [form["backbone"], form["image_size"]])
+    go.click(begin, inputs, page.job, **QUIET).success(look, page.job, live, **QUIET)
+    broken.success(look, page.job, live, **QUIET)
+    stop.click(halt, page.job, None, queue=False, **QUIET)
     # One after the other: the tick that finds the job ended is the last one, and has to settle the result too.
-    gr.on([timer.tick, page.entered.change], look, page.job, live, **quiet).then(
-        settle, [page.job, page.result], page.result, **quiet
+    gr.on([timer.tick, page.entered.change], look, page.job, live, **QUIET).then(
+        settle, [page.job, page.result], page.result, **QUIET
     )
-    compare.click(lambda: gr.Tabs(selected="compare"), None, page.tabs, **quiet)
+    compare.click(lambda: gr.Tabs(selected="compare"), None, page.tabs, **QUIET)
 
 
 def _form() -> dict[str, gr.components.Component]:
@@ -116,9 +116,9 @@ def _form() -> dict[str, gr.components.Component]:
                     more = "; left as it is, each method takes its own" if name == "lr" else ""
                     form[name] = control(name, replace(opt, help=opt.help + more), default, "tune", min_width=FIELD)
         sections += _sections(form, advanced=True)
-    form["methods"].change(
-        partial(_shown, [method for method, _ in sections]), form["methods"], [section for _, section in sections],
-        api_visibility="private", show_progress="hidden",
+    when(
+        [form["methods"].change], partial(_shown, [method for method, _ in sections]), form["methods"],
+        [section for _, section in sections],
     )  # fmt: skip
     _form_keys[:] = form
     return form

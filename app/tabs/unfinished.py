@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import gradio as gr
 
 from app import caps, estimate, visitors
+from app.events import QUIET, when
 from app.jobs import JOBS
 from app.messages import sentence, shows_user_errors
 from app.page import Page
@@ -25,10 +24,9 @@ def build(page: Page, tab: gr.Tab) -> gr.events.Dependency:
         with gr.Row(equal_height=True):
             name = gr.Dropdown([], show_label=False, container=False, elem_id="tune-broken", min_width=260, scale=3)
             button = gr.Button("Go on", elem_id="tune-go-on", min_width=100, scale=1)
-    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-    gr.on([tab.select, page.entered.change, page.job.change], offer, None, [section, name], **quiet)
-    begun = button.click(go_on, name, page.job, **quiet)
-    begun.success(offer, None, [section, name], **quiet)
+    when([tab.select, page.entered.change, page.job.change], offer, None, [section, name])
+    begun = button.click(go_on, name, page.job, **QUIET)
+    begun.success(offer, None, [section, name], **QUIET)
     return begun
 
 
