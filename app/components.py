@@ -163,7 +163,7 @@ def component(name: str, value: Any, *, elem_classes: Sequence[str] = (), **rest
 
     The script knows the first texts as `own`: Gradio may mount a component with its value alone.
     """
-    files = [*(f"shared/{part}.js" for part in SHARED.get(name, ())), f"{name}.js"]
+    files = [*(f"shared/{part}.js" for part in ("given", *SHARED.get(name, ()))), f"{name}.js"]
     own = {key: rest[key] for key in ("label", "empty", "height", "colours", "words") if key in rest}
     parts = [f"const own = {json.dumps(own)};", *((ASSETS / "js" / file).read_text(encoding="utf-8") for file in files)]
     return gr.HTML(value, html_template="<div></div>", js_on_load="\n".join(parts), apply_default_css=False,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from app import inside
+from app.kept import Kept
 from app.results import Result
 from app.verdict import labels, percent
 from vpt_core.analysis import LAYOUTS, Maps, knn_accuracy, separability, silhouette, two_maps
@@ -20,9 +20,7 @@ from vpt_core.runs import Run
 
 UNTUNED = "before tuning"
 MEASURES = {"5 nearest neighbours": knn_accuracy, "silhouette": silhouette, "linear separability": separability}
-_KEPT = 32
-_drawn: dict[tuple[Path, str, str], Maps] = {}
-_lock = threading.Lock()
+_drawn: Kept[tuple[Path, str, str], Maps] = Kept(32)
 
 
 @dataclass(frozen=True)
@@ -72,20 +70,14 @@ def known(shown: Pair, method: str) -> Maps | None:
         return draw(shown, method)
     if method == "umap" and shown.other is None:
         return inside.recorded_maps(shown.run)
-    return _drawn.get(_key(shown, method))
+    return _drawn.known(_key(shown, method))
 
 
 def draw(shown: Pair, method: str) -> Maps:
     """The maps, drawn now unless they were before. Raises `UserError` for too few images and for an unknown method."""
     if method == "umap" and shown.other is None:
         return inside.draw_maps(shown.run)
-    key = _key(shown, method)
-    with _lock:  # of two visitors with the same wish the second one finds it done
-        if key not in _drawn:
-            _drawn[key] = two_maps(*shown.features, method)
-            for old in list(_drawn)[:-_KEPT]:
-                _drawn.pop(old, None)
-        return _drawn[key]
+    return _drawn.find(_key(shown, method), lambda: two_maps(*shown.features, method))
 
 
 def best_known(shown: Pair, method: str) -> Maps:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,6 +15,7 @@ import torch
 from app import pictures, visitors
 from app.components import plain, sprite
 from app.figures.maps import Points, in_words
+from app.kept import Kept
 from app.models import classifier
 from app.warmup import forward_seconds
 from vpt_core import epochs
@@ -35,9 +35,7 @@ FEATURES, RECORD = "journey.npy", "journey.json"
 NONE = -1
 THUMB = 56
 _NUMBERS = ("images", "place", "labels", "said", "sure")  # fields of a journey that are kept as lists of numbers
-_KEPT = 24  # maps that stay in memory
-_drawn: dict[tuple[Path, str], np.ndarray] = {}
-_lock = threading.Lock()
+_drawn: Kept[tuple[Path, str], np.ndarray] = Kept(24)
 
 
 @dataclass(frozen=True)
@@ -162,19 +160,12 @@ def _keep(run: Run, tuned: Model, numbers: tuple[int, ...], images: np.ndarray, 
 
 def known_places(run: Run, method: str) -> bool:
     """True when the maps of a known journey were drawn by this method before."""
-    return (run.folder, method) in _drawn
+    return _drawn.known((run.folder, method)) is not None
 
 
 def places(run: Run, method: str) -> np.ndarray:
     """The maps (E, N, 2) of a known journey, by a method of `LAYOUTS`; the latest ones stay in memory."""
-    key = (run.folder, method)
-    with _lock:  # of two visitors with the same wish the second one finds it done
-        if key not in _drawn:
-            _drawn[key] = lay_out(_read(run.folder).features, method)
-            for old in list(_drawn)[:-_KEPT]:
-                _drawn.pop(old, None)
-        return _drawn[key]
-
+    return _drawn.find((run.folder, method), lambda: lay_out(_read(run.folder).features, method))
 
 
 def points(classes: Sequence[str], journey: Journey) -> Points:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from app import journeys
 from app.inside import attention_view, draw_maps
 from app.results import RECORDED, Result
 from vpt_core import Spec, tune
@@ -19,11 +20,14 @@ LOOKS = 4
 
 
 def record() -> None:
-    """Tune, map and look; about five minutes on two cores."""
+    """Tune, map, follow through the epochs and look; about ten minutes on two cores."""
     with tempfile.TemporaryDirectory() as folder:
         for method, values in METHODS.items():
             run = tune(Spec(task=TASK, shots=SHOTS, method=method, **values), folder)
             draw_maps(run)
+            if method == "vpt-deep":
+                for _ in journeys.walk(run, lambda: False):
+                    pass
             shutil.rmtree(RECORDED / method, ignore_errors=True)
             shutil.copytree(run.folder, RECORDED / method)
             print(f"{run.title}: {run.test}")

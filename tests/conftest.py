@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,15 @@ def small_spec(task_folder: str) -> Spec:
 def finished_run(small_spec: Spec, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """`small_spec`, done. Only to be read; `copied_run` may be changed."""
     return tune(small_spec, tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture(scope="session")
+def two_runs(finished_run: Run, small_spec: Spec, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root with a linear probe and VPT-deep on the same images. Only to be read."""
+    root = tmp_path_factory.mktemp("results")
+    shutil.copytree(finished_run.folder, root / finished_run.name)
+    tune(replace(small_spec, method="linear", options={}), root)
+    return root
 
 
 @pytest.fixture

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+import pytest
 
-from app.results import Result
+from app import settings
+from app.results import Result, all_results
 from vpt_core.metrics import score
 from vpt_core.runs import Run, write_array, write_json
 from vpt_core.spec import Spec
@@ -50,3 +53,10 @@ def result(root: Path, right: dict[str, np.ndarray], classes: tuple[str, ...] = 
         said = np.where(good, labels, (labels + 1) % len(classes))
         runs.append(run(root / method, Spec(task=task, method=method), list(classes), labels, said, 10 ** (3 + len(runs))))
     return Result("key", tuple(runs))
+
+
+def on_show(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Make a copy of the runs in `root` the page's own; the key of their result."""
+    shutil.copytree(root, tmp_path / "runs")
+    monkeypatch.setattr(settings, "RUNS", tmp_path / "runs")
+    return next(key for key, result in all_results().items() if not result.recorded)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from faked import on_show
 from PIL import Image
 from tiny import RANDOM
 
@@ -19,25 +18,12 @@ from app.results import all_results, cached_task
 from app.tabs import attribution, trap
 from vpt_core.errors import UserError
 from vpt_core.execute import tune
-from vpt_core.runs import Run
 from vpt_core.spec import Spec
 
 
-@pytest.fixture(scope="module")
-def two_runs(finished_run: Run, small_spec: Spec, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A root with a linear probe and VPT-deep on the same images."""
-    root = tmp_path_factory.mktemp("attribution")
-    shutil.copytree(finished_run.folder, root / finished_run.name)
-    tune(replace(small_spec, method="linear", options={}), root)
-    return root
-
-
 @pytest.fixture
-def key(two_runs: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    monkeypatch.setattr(settings, "RUNS", two_runs)
-    yield next(k for k, result in all_results().items() if not result.recorded)
-    for cached in (explained._attribution, explained._tested, explained._prompts):
-        cached.cache_clear()
+def key(two_runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    return on_show(two_runs, tmp_path, monkeypatch)
 
 
 def names(key: str) -> list[str]:

@@ -101,7 +101,7 @@ def test_attention_value_without_prompts():
 @pytest.mark.parametrize("name", ["plot", "attention", "bars", "cards", "progress", "answers"])
 def test_component_runs_its_script_and_never_puts_a_value_into_its_template(name):
     component = _all_components()[name]
-    own = [f"shared/{part}.js" for part in components.SHARED.get(name, ())] + [f"{name}.js"]
+    own = [f"shared/{part}.js" for part in ("given", *components.SHARED.get(name, ()))] + [f"{name}.js"]
     known, _, script = component.js_on_load.partition("\n")
     assert script == "\n".join((theme.ASSETS / "js" / file).read_text(encoding="utf-8") for file in own)
     texts = json.loads(known.removeprefix("const own = ").removesuffix(";"))

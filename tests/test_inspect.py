@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,6 +10,7 @@ import gradio as gr
 import numpy as np
 import pytest
 import torch
+from faked import on_show
 
 from app import inside, settings
 from app.messages import shows_user_errors
@@ -19,27 +18,11 @@ from app.results import Result, all_results, cached_task
 from app.tabs import compare, differences, inspect, movement
 from vpt_core.analysis import knn_accuracy, pca_maps, umap_maps
 from vpt_core.errors import UserError
-from vpt_core.execute import tune
-from vpt_core.runs import Run
-from vpt_core.spec import Spec
-
-
-@pytest.fixture(scope="module")
-def two_runs(finished_run: Run, small_spec: Spec, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A root with a linear probe and VPT-deep on the same images."""
-    root = tmp_path_factory.mktemp("results")
-    shutil.copytree(finished_run.folder, root / finished_run.name)
-    tune(replace(small_spec, method="linear", options={}), root)
-    return root
 
 
 @pytest.fixture
-def key(two_runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The key of their result, in a root of the test's own."""
-    shutil.copytree(two_runs, tmp_path / "runs")
-    monkeypatch.setattr(settings, "RUNS", tmp_path / "runs")
-    yield next(k for k, result in all_results().items() if not result.recorded)
-    inside._attention.cache_clear()
+def key(two_runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    return on_show(two_runs, tmp_path, monkeypatch)
 
 
 @pytest.fixture

@@ -5,8 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import shutil
-from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,35 +12,29 @@ from typing import Any
 import gradio as gr
 import numpy as np
 import pytest
+from faked import on_show
 
-from app import flat, inside, journeys, settings
+from app import flat, inside, journeys
 from app.results import all_results, cached_task
 from app.tabs import around, journey, movement
 from vpt_core.analysis import pca_maps
 from vpt_core.errors import UserError
-from vpt_core.execute import tune
 from vpt_core.runs import Run
-from vpt_core.spec import Spec
 
 
 @pytest.fixture(scope="module")
-def two_runs(finished_run: Run, small_spec: Spec, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A root with a linear probe and VPT-deep, which was followed, on the same images."""
-    root = tmp_path_factory.mktemp("results")
-    shutil.copytree(finished_run.folder, root / finished_run.name)
-    tune(replace(small_spec, method="linear", options={}), root)
+def followed(two_runs: Path, finished_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`two_runs`, and VPT-deep of them was followed."""
+    root = Path(shutil.copytree(two_runs, tmp_path_factory.mktemp("followed") / "runs"))
     for _ in journeys.walk(Run(root / finished_run.name), lambda: False):
         pass
     return root
 
 
 @pytest.fixture
-def key(two_runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The key of their result, in a root of the test's own."""
-    shutil.copytree(two_runs, tmp_path / "runs")
-    monkeypatch.setattr(settings, "RUNS", tmp_path / "runs")
+def key(followed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(inside, "umap_maps", pca_maps)
-    yield next(k for k, result in all_results().items() if not result.recorded)
+    return on_show(followed, tmp_path, monkeypatch)
 
 
 def _names(key: str) -> list[str]:

@@ -25,7 +25,7 @@ function row({ task, how, best, share }) {
 function draw() {
   const value = props.value, box = node("div", "vpt-answers");
   if (!value || !value.rows) {
-    box.append(node("p", "vpt-empty", props.empty));
+    box.append(node("p", "vpt-empty", given("empty")));
   } else {
     const rows = node("div", "vpt-answers-rows");
     rows.append(...value.rows.map(row));

@@ -40,7 +40,7 @@ let map = new Float32Array(0); // attention to each patch, as shown
 const chosen = { layer: 0, head: "mean", view: "query" }; // view: query, rollout or the number of a prompt
 
 function words(key, values = {}) {
-  return props.words[key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
+  return given("words")[key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
 }
 
 const toPrompts = (layer, head) => sum(over(data, data.toPrompts, data.most, layer, head));
@@ -95,7 +95,7 @@ function shares() {
   const { layer, head } = chosen, count = data.prompts[layer];
   const heads = Array.from({ length: data.heads }, (_, h) => toPrompts(layer, h));
   const one = head === "max" ? heads.indexOf(Math.max(...heads)) : head;
-  const query = props.words[data.query] ?? data.query;
+  const query = given("words")[data.query] ?? data.query;
   const key = (count ? "shares" : "no_prompts") + (head === "max" ? "_max" : "");
   return words(key, {
     layer: layer + 1, query, count, head: one + 1, prompts: percent(toPrompts(layer, one)),
@@ -233,7 +233,7 @@ function labels() {
 
 function load() {
   const filled = Boolean(props.value && props.value.patches);
-  find(".vpt-empty").textContent = props.empty;
+  find(".vpt-empty").textContent = given("empty");
   find(".vpt-empty").hidden = filled;
   find(".vpt-attention-body").hidden = !filled;
   if (!filled) return;

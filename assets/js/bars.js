@@ -38,7 +38,7 @@ function row({ label, values }, best) {
 function draw() {
   const value = props.value, box = node("div", "vpt-bars");
   if (!value || !value.rows) {
-    box.append(node("p", "vpt-empty", props.empty));
+    box.append(node("p", "vpt-empty", given("empty")));
   } else {
     const best = value.columns.map((_, c) => Math.max(...value.rows.map((entry) => entry.values[c])));
     box.append(legend(value.columns), ...value.rows.map((entry) => row(entry, best)));

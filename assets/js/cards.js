@@ -22,7 +22,7 @@ function draw() {
   const filled = Array.isArray(props.value) && props.value.length > 0;
   const box = document.createElement("div");
   box.className = filled ? "cards" : "";
-  box.append(...(filled ? props.value.map(card) : [line("vpt-empty", props.empty)]));
+  box.append(...(filled ? props.value.map(card) : [line("vpt-empty", given("empty"))]));
   element.replaceChildren(box);
 }
 

@@ -10,8 +10,6 @@ element.innerHTML = `
     <div class="vpt-ring" hidden></div>
     <div class="vpt-thumb-card" hidden><div class="vpt-thumb"></div><p></p></div>
   </div>`;
-// A chart in a tab that was never open may be mounted by an update of its value, without its other properties: `own` has them.
-const given = (name) => props[name] ?? own[name];
 const steps = stepper(() => given("words"), glide);
 element.append(steps.bar);
 element.append(saveBar(given("label"), { PNG: savePicture, CSV: () => saveText(`${given("label")}.csv`, "text/csv", csv(table())) }));

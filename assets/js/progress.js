@@ -10,7 +10,7 @@ element.replaceChildren(box);
 function draw() {
   const value = props.value;
   box.dataset.tone = (value && value.tone) || "";
-  text.textContent = value ? value.text : props.empty;
+  text.textContent = value ? value.text : given("empty");
   bar.hidden = !value || value.done === null;
   if (!value) return;
   if (value.total > 0) {
