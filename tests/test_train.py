@@ -13,11 +13,12 @@ import torch
 from tiny import FITTING, history, labels_of, pictures, same, saved_task, tiny_backbone, training, weights
 
 from vpt_core import embed
-from vpt_core.augment import KINDS, augmented
+from vpt_core.augment import augmented
 from vpt_core.backbones import Backbone
 from vpt_core.embed import Feed, drain, features_and_logits, feed
 from vpt_core.methods import METHODS
 from vpt_core.model import Model
+from vpt_core.options import options_of
 from vpt_core.spec import Spec
 from vpt_core.tasks import load_task
 from vpt_core.train import Diverged, Epoch, Step, fit, learning_rate
@@ -183,7 +184,7 @@ def test_augmented_images_are_not_cached_and_change_with_each_step(backbone):
     data = drain(feed(model, pictures(labels), labels, cache=False))
     assert data.start == 0
     losses = {}
-    for kind in KINDS:
+    for kind in options_of(Spec)["augment"][0].choices:
         steps = fit(model_of(backbone, "linear"), data, Feed(pictures(labels[:0]), torch.tensor([]), 0),
                     replace(SPEC, augment=kind, lr=1e-7))
         losses[kind] = [step.loss for step in steps if isinstance(step, Step)]

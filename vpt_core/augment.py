@@ -6,12 +6,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-KINDS = ("none", "flip", "flip and shift")
 SHIFT = 8  # a shift is at most one part in so many of the side
 
 
 def augmented(pixels: Tensor, kind: str, generator: torch.Generator) -> Tensor:
-    """Pixels (B, C, S, S), each image changed by itself as `kind` says.
+    """Pixels (B, C, S, S), each image changed by itself as `kind` says, one of `Spec.augment`'s choices.
 
     flip: mirrored left to right, every second time; shift: moved by up to S / 8 each way, the gap filled by reflection.
     """
