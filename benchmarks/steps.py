@@ -3,7 +3,6 @@
     python benchmarks/steps.py --quick     the core at ViT-S/16, 224 px, 50 prompts, batch 4; ends with one line of JSON
     python benchmarks/steps.py             the same at batch 16, and --model ViT-B/16; results/steps.csv
     python benchmarks/steps.py --profile   where the time of one deep step goes; results/profile.csv
-    python benchmarks/steps.py --grid      the first row over models, pixels and prompts, batch 4; results/grid.csv
 
 One thread, process CPU time, variants interleaved, medians with the middle half of the rounds. Weights are random: time
 does not depend on them. The row of peft's LoRA needs the package peft; those of bfloat16 are there where the machine
@@ -193,15 +192,11 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="the core in under a minute")
     parser.add_argument("--model", choices=list(MODELS), default="ViT-S/16")
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--grid", action="store_true")
     parser.add_argument("--profile", action="store_true")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--bfloat16", action="store_true", help="its rows too, also where this machine is slower in it")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    if args.grid:
-        grid(args.rounds)
-        return
     if args.profile:
         profile(args.model, args.batch)
         return
@@ -230,21 +225,6 @@ def profile(name: str, batch: int) -> None:
     print("\n".join(f"{share:>8}  {count:>5}  {key}" for key, count, share in shown))
     with (RESULTS / "profile.csv").open("w", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows([["operation", "calls", "share"], *shown])
-
-
-def grid(rounds: int) -> None:
-    """Deep step against concatenation over models, pixels and prompts."""
-    row = next(iter(ROWS))
-    lines = [["model", "pixels", "prompts", "batch", "median", "low", "high", "machine"]]
-    for name in MODELS:
-        for size in (112, 224):
-            for prompts in (1, 10, 50, 200):
-                found = measure(name, 4, rounds, size, prompts, (row,))[row]
-                print(f"{name}, {size} px, {prompts} prompts: {found}", flush=True)
-                figures = [f"{value:.4f}" for value in (found.median, found.low, found.high)]
-                lines.append([name, size, prompts, 4, *figures, machine()])
-    with (RESULTS / "grid.csv").open("w", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows(lines)
 
 
 def write(name: str, batch: int, rows: dict[str, Ratio]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import sys
 from pathlib import Path
 
@@ -10,9 +11,10 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from vpt_core.backbones import load_backbone
+from vpt_core.methods import METHODS
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from benchmarks import side_by_side, steps  # noqa: E402
+from benchmarks import grid, growth, side_by_side, steps  # noqa: E402
 
 
 @pytest.mark.parametrize("how", [{}, {"by_hand": False}], ids=str)
@@ -38,3 +40,29 @@ def test_the_quick_benchmark_gives_every_ratio(monkeypatch):
     rows = steps.measure("ViT-S/16", batch=2, rounds=1, size=32, prompts=2, bfloat16=True)
     without_peft = [row for row in steps.ROWS if "peft" not in row]
     assert [row for row in rows if "peft" not in row] == without_peft and all(row.median > 0 for row in rows.values())
+
+
+def test_the_grid_has_every_method_against_the_concatenated_step(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(grid, "MODELS", {"tiny": "test_vit:random"})
+    monkeypatch.setattr(grid, "SIZES", (32,))
+    monkeypatch.setattr(grid, "PROMPTS", (1, 10))
+    monkeypatch.setattr(grid, "FILE", tmp_path / "grid.csv")
+    monkeypatch.setattr("sys.argv", ["grid.py", "--rounds", "1"])
+    grid.main()
+    rows = list(csv.DictReader(grid.FILE.open()))
+    assert {row["method"] for row in rows} == set(METHODS)
+    assert [row["prompts"] for row in rows if row["method"] == "vpt-deep"] == ["1", "10"]
+    assert all(float(row["median"]) > 0 for row in rows)
+    assert "| VPT-deep, 1 prompt |" in capsys.readouterr().out
+
+
+def test_growth_is_told_from_one_middle_case(monkeypatch, tmp_path):
+    monkeypatch.setattr(growth, "MODELS", {growth.NAME: "test_vit:random"})
+    monkeypatch.setattr(growth, "SIZE", 32)
+    monkeypatch.setattr(growth, "CASES", ((32, 50, "all"), (16, 100, "all"), (16, 50, "last 1")))
+    monkeypatch.setattr(growth, "FILE", tmp_path / "growth.csv")
+    monkeypatch.setattr("sys.argv", ["growth.py", "--rounds", "1"])
+    growth.main()
+    base, images, prompts, layers = csv.DictReader(growth.FILE.open())
+    assert float(base["median"]) == 1
+    assert float(layers["held_mb"]) < float(base["held_mb"]) < min(float(images["held_mb"]), float(prompts["held_mb"]))

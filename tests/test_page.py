@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 import faked
+import gradio as gr
 import numpy as np
 import pytest
 from PIL import Image
@@ -91,10 +92,12 @@ def test_a_job_that_ends_while_it_is_looked_at_gets_one_more_look(runs, monkeypa
     monkeypatch.setattr(tune.JOBS, "get", lambda id, owner: job)
     monkeypatch.setattr(tune.progress, "curves_of", lambda job: setattr(job, "state", "done"))
     monkeypatch.setattr(tune.progress, "state_of", lambda job, *line: job.state)
-    first, *_, timer = tune.look(job.id)
-    assert first == "waiting" and timer.active
-    last, *_, timer = tune.look(job.id)
-    assert last == "done" and not timer.active
+    first, moved = tune.look(job.id)
+    *_, timer, result = tune.catch_up(job.id, moved, None)
+    assert first == "waiting" and timer.active and result == gr.skip()
+    last, ended = tune.look(job.id)
+    *_, timer, _ = tune.catch_up(job.id, ended, None)
+    assert last == "done" and ended != moved and not timer.active
 
 
 def test_stop_before_and_in_the_line(runs):
@@ -231,13 +234,16 @@ def test_a_job_of_several_seeds_has_a_card_a_method_and_settles_on_its_own(runs,
     assert len(lines) == 12 and sum(line["showlegend"] for line in lines) == 2
     job.state = "running"
     assert progress.state_of(job, 0)["text"].startswith("VPT-deep, seed 1 (4 of 6): ")
-    job.state = "done"
     monkeypatch.setattr(tune.JOBS, "get", lambda id, owner: job)
-    assert results.find(tune.settle("", None).value).seeds == [0, 1, 2]
+    status, moved = tune.look("")
+    assert tune.look("") == (status, moved)  # so that the page is left alone
+    job.state = "done"
+    ended = tune.look("")[1]
+    assert ended != moved and results.find(tune.catch_up("", ended, None)[-1].value).seeds == [0, 1, 2]
     job.runs = mine[2:4]
-    assert results.find(tune.settle("", None).value).seeds == [1]
+    assert results.find(tune.catch_up("", ended, None)[-1].value).seeds == [1]
     job.runs = []
-    assert tune.settle("", "unknown").value == results.choices(None)["value"]
+    assert tune.catch_up("", ended, "unknown")[-1].value == results.choices(None)["value"]
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ def test_nobody_else_sees_it_on_the_page(ada, bob):
         bob.call("show", ada.source)
     with pytest.raises(AppError, match="not on this computer"):
         bob.call("begin", ada.source, *bob.form())
-    assert bob.call("look", ada.job)[0] is None
+    assert bob.call("look", ada.job) is None
     bob.call("halt", ada.job)
     assert not JOBS.get(ada.job, owner_of(ada)).stopping.is_set() and JOBS.get(ada.job, owner_of(bob)) is None
     assert bob.call("held") == "You have 0.0 MB here."

@@ -98,11 +98,11 @@ class Visitor:
 
     def look(self) -> dict[str, Any] | None:
         """The line on how far the tuning is, as the value of the bar."""
-        return _value(self.call("look", self.job)[0])
+        return _value(self.call("look", self.job))
 
     def results(self) -> list[str]:
         """Keys of the results on offer."""
-        answer = self.call("settle", "", None)
+        *_, answer = self.call("catch_up", "", None)
         return [key for _, key in answer["choices"]]
 
     def leave(self) -> None:

@@ -11,7 +11,7 @@ import gradio as gr
 from app import caps, estimate, progress, results, sources, visitors
 from app.components import plot, progress_bar, stat_cards
 from app.controls import control, typed
-from app.events import QUIET, when
+from app.events import LATEST, QUIET, when
 from app.jobs import JOBS
 from app.messages import shows_user_errors
 from app.page import Page
@@ -26,7 +26,7 @@ from vpt_core.spec import Spec
 PLAIN = ("epochs", "shots", "seed")  # options of Spec in plain sight, in this order; the advanced ones stand in the accordion
 SPEC = options_of(Spec)
 PRESET = {"shots": 16}
-POLL = 1.0  # seconds
+POLL = 2.0  # seconds; an answer takes the browser about 0.2, which a person's own computer would train with
 FIELD = 165  # pixels: two fields stand side by side
 
 
@@ -70,18 +70,18 @@ def build(page: Page, tab: gr.Tab) -> None:
             )
     timer = gr.Timer(POLL, active=False)
     inputs = [page.source, *form.values()]
-    live = [status, curves, cards, stop, compare, timer]
+    moved = gr.State(None)
+    live = [status, moved]
 
     changes = [field.change for field in form.values()]
     when([tab.select, page.source.change, *changes], guess, inputs, estimated)
     when([form["backbone"].change], described, form["backbone"], [form["backbone"], form["image_size"]])
     go.click(begin, inputs, page.job, **QUIET).success(look, page.job, live, **QUIET)
     broken.success(look, page.job, live, **QUIET)
-    stop.click(halt, page.job, None, queue=False, **QUIET)
-    # One after the other: the tick that finds the job ended is the last one, and has to settle the result too.
-    gr.on([timer.tick, page.entered.change], look, page.job, live, **QUIET).then(
-        settle, [page.job, page.result], page.result, **QUIET
-    )
+    stop.click(halt, page.job, None, queue=False, **QUIET).success(look, page.job, live, **QUIET)
+    gr.on([timer.tick, page.entered.change], look, page.job, live, **QUIET)
+    # Apart from the tick, as all that an answer may touch takes the browser time.
+    moved.change(catch_up, [page.job, moved, page.result], [curves, cards, stop, compare, timer, page.result], **LATEST)
     compare.click(lambda: gr.Tabs(selected="compare"), None, page.tabs, **QUIET)
 
 
@@ -229,30 +229,40 @@ def halt(id: str) -> None:
         JOBS.stop(job)
 
 
-def look(id: str) -> list[Any]:
-    """All that moves while a job goes on. A function of the job alone, so a reload and a second tab see the same."""
+def look(id: str) -> tuple[dict[str, Any] | None, tuple[Any, ...]]:
+    """How far the job is, and what changes when there is more to show. A function of the job alone, so a reload and a
+    second tab see the same.
+    """
     job = JOBS.get(id, visitors.owner())
     if job is None:
-        return [None, None, None, gr.Button(interactive=False), gr.Button(visible=False), gr.Timer(active=False)]
-    active = job.active  # asked once, and first: a job that ends meanwhile gets one more tick, which shows its end
-    finished = any(run.finished for run in job.runs)
+        return None, ()
+    active = job.active  # asked first: a job that ends meanwhile gets one more tick, which shows its end
+    finished, epochs = sum(run.finished for run in job.runs), sum(len(run.history) for run in job.runs)
+    return progress.state_of(job, JOBS.ahead(job), JOBS.wait(job)), (active, job.stopping.is_set(), finished, epochs, id)
+
+
+def catch_up(id: str, moved: tuple[Any, ...], shown: str | None) -> list[Any]:
+    """What is there by now of a job that was found as `moved` says. When it has ended, the result on show is its own, and was
+    `shown` before.
+    """
+    job = JOBS.get(id, visitors.owner())
+    if job is None:
+        idle = [gr.Button(interactive=False), gr.Button(visible=False), gr.Timer(active=False)]
+        return [None, None, *idle, _settled([], shown)]
+    active, stopping, *_ = moved
+    finished = [run.name for run in job.runs if run.finished]
     return [
-        progress.state_of(job, JOBS.ahead(job), JOBS.wait(job)),
         progress.curves_of(job),
         progress.cards_of(job),
-        gr.Button(interactive=active and not job.stopping.is_set()),
-        gr.Button(visible=finished and not active),
+        gr.Button(interactive=active and not stopping),
+        gr.Button(visible=bool(finished) and not active),
         gr.Timer(active=active),
+        gr.skip() if active else _settled(finished, shown),
     ]
 
 
-def settle(id: str, shown: str | None) -> Any:
-    """The results there are; when a job has ended, its own is the one on show."""
-    job = JOBS.get(id, visitors.owner())
-    if job and job.active:
-        return gr.skip()
-    mine = {run.name for run in job.runs if run.finished} if job else set()
-    there = results.all_results()
-    names = {key: {run.name for run in result.runs} for key, result in there.items()}
-    own = max(names, key=lambda key: (len(mine & names[key]), -len(names[key])), default=None)  # no more seeds than the job has
-    return gr.Dropdown(**results.choices(own if own and mine & names[own] else shown))
+def _settled(mine: list[str], shown: str | None) -> gr.Dropdown:
+    """The results there are; the one on show is that of the runs named in `mine`, if there are any."""
+    names = {key: {run.name for run in result.runs} for key, result in results.all_results().items()}
+    own = max(names, key=lambda key: (len(names[key].intersection(mine)), -len(names[key])), default=None)
+    return gr.Dropdown(**results.choices(own if own and names[own].intersection(mine) else shown))
