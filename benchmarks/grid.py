@@ -1,6 +1,6 @@
 """What a training step of every method costs, over models, image sizes and numbers of prompts.
 
-    python benchmarks/grid.py            results/grid.csv, all of it again; some ten minutes
+    python benchmarks/grid.py            results/grid.csv, all of it again; some half an hour
     python benchmarks/grid.py --table    the table from that file
 
 A ratio against the concatenated deep step of the same model, size and number of prompts (of 10, for methods without
@@ -30,7 +30,7 @@ from vpt_core.model import Model  # noqa: E402
 
 FILE = ROOT / "benchmarks" / "results" / "grid.csv"
 FIELDS = ("model", "pixels", "batch", "method", "prompts", "median", "low", "high", "machine")
-SIZES, PROMPTS, OTHERS, BATCH = (112, 224), (1, 10, 50, 200), 10, 4
+SIZES, PROMPTS, OTHERS, BATCH = (112, 224), (1, 10, 50, 200), 10, 2
 
 
 def main() -> None:

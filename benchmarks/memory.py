@@ -43,6 +43,11 @@ VARIANTS = {name: (name, {}, FLOAT32) for name in METHODS} | {
     "vpt-deep, bfloat16": ("vpt-deep", {}, BFLOAT16),
     "vpt-deep, concatenated": ("vpt-deep", {"keyed": False}, FLOAT32),
 }
+HOW = {
+    "vpt-deep, lean": "VPT-deep, keeping less and computing more",
+    "vpt-deep, bfloat16": "VPT-deep in bfloat16",
+    "vpt-deep, concatenated": "VPT-deep, prompts as tokens",
+}
 
 
 def main() -> None:
@@ -98,8 +103,9 @@ def recorded() -> list[dict[str, str]]:
 
 def table(rows: list[dict[str, str]]) -> str:
     """Markdown."""
-    lines = ["| method | peak of the process, MB | held for the backward, MB an image |", "|---|---|---|"]
-    return "\n".join(lines + [f"| {row['variant']} | {int(row['peak_mb']):,} | {row['held_mb_an_image']} |" for row in rows])
+    titles = {name: method.title for name, method in METHODS.items()} | HOW
+    lines = ["| method | peak, MB | kept for the backward, MB an image |", "|---|---|---|"]
+    return "\n".join(lines + [f"| {titles[r['variant']]} | {int(r['peak_mb']):,} | {r['held_mb_an_image']} |" for r in rows])
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
     python benchmarks/steps.py --quick     the core at ViT-S/16, 224 px, 50 prompts, batch 4; ends with one line of JSON
     python benchmarks/steps.py             the same at batch 16, and --model ViT-B/16; results/steps.csv
+    python benchmarks/steps.py --table     the table from that file
     python benchmarks/steps.py --profile   where the time of one deep step goes; results/profile.csv
 
 One thread, process CPU time, variants interleaved, medians with the middle half of the rounds. Weights are random: time
@@ -38,6 +39,7 @@ from vpt_core.precision import BFLOAT16, FLOAT32, WORTH, bfloat16_gain  # noqa: 
 MODELS = {"ViT-S/16": "vit-s16-augreg:random", "ViT-B/16": "vit-b16-in21k:random"}
 CLASSES = 10
 RESULTS = ROOT / "benchmarks" / "results"
+FILE = RESULTS / "steps.csv"
 
 
 def step(model: Model, x: Tensor, start: int = 0) -> Callable[[], None]:
@@ -193,12 +195,17 @@ def main() -> None:
     parser.add_argument("--model", choices=list(MODELS), default="ViT-S/16")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--profile", action="store_true")
+    parser.add_argument("--table", action="store_true", help="only print the table of what was measured")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--bfloat16", action="store_true", help="its rows too, also where this machine is slower in it")
     args = parser.parse_args()
     torch.set_num_threads(1)
     if args.profile:
         profile(args.model, args.batch)
+        return
+    if args.table:
+        with FILE.open() as file:
+            print(table(list(csv.DictReader(file))))
         return
     batch, rounds = (2, 5) if args.quick else (args.batch, args.rounds)
     gain = bfloat16_gain()
@@ -229,14 +236,24 @@ def profile(name: str, batch: int) -> None:
 
 def write(name: str, batch: int, rows: dict[str, Ratio]) -> None:
     """Replace the rows of this model in the file."""
-    path = RESULTS / "steps.csv"
-    kept = [line for line in csv.reader(path.open()) if line[0] not in (name, "model")] if path.exists() else []
-    with path.open("w", newline="") as file:
+    kept = [line for line in csv.reader(FILE.open()) if line[0] not in (name, "model")] if FILE.exists() else []
+    with FILE.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["model", "pixels", "prompts", "batch", "what", "median", "low", "high", "machine"])
         writer.writerows(kept)
         writer.writerows([name, 224, 50, batch, row, f"{r.median:.4f}", f"{r.low:.4f}", f"{r.high:.4f}", machine()]
                          for row, r in rows.items())
+
+
+def table(lines: list[dict[str, str]]) -> str:
+    """What was measured of each model, as medians with the middle half of the rounds."""
+    found = {(line["what"], line["model"]): "{median:.3g} ({low:.3g} to {high:.3g})".format(
+        **{key: float(line[key]) for key in ("median", "low", "high")}) for line in lines}  # fmt: skip
+    batches = dict.fromkeys((line["model"], line["batch"]) for line in lines)
+    head = ["| ratio of CPU times (224 px, 50 prompts) | " + " | ".join(f"{m}, batch {b}" for m, b in batches) + " |",
+            "|---|" + "---|" * len(batches)]  # fmt: skip
+    rows = [[what, *(found.get((what, m), "") for m, _ in batches)] for what in dict.fromkeys(line["what"] for line in lines)]
+    return "\n".join([*head, *("| " + " | ".join(row) + " |" for row in rows)])
 
 
 if __name__ == "__main__":

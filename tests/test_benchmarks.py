@@ -14,7 +14,9 @@ from vpt_core.backbones import load_backbone
 from vpt_core.methods import METHODS
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from benchmarks import grid, growth, side_by_side, steps  # noqa: E402
+from benchmarks import grid, growth, memory, side_by_side, steps  # noqa: E402
+
+README = (Path(__file__).resolve().parents[1] / "README.md").read_text()
 
 
 @pytest.mark.parametrize("how", [{}, {"by_hand": False}], ids=str)
@@ -66,3 +68,9 @@ def test_growth_is_told_from_one_middle_case(monkeypatch, tmp_path):
     base, images, prompts, layers = csv.DictReader(growth.FILE.open())
     assert float(base["median"]) == 1
     assert float(layers["held_mb"]) < float(base["held_mb"]) < min(float(images["held_mb"]), float(prompts["held_mb"]))
+
+
+@pytest.mark.parametrize("script", [steps, grid, memory])
+def test_the_readme_has_the_tables_that_were_measured(script):
+    with script.FILE.open() as file:
+        assert script.table(list(csv.DictReader(file))) in README
