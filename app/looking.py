@@ -1,16 +1,15 @@
-"""What looking into many images of a run needs: the atlas, knock-outs and near patches, with progress, and kept."""
+"""What looking into many images of a run needs: the atlas and near patches, with progress, and kept in memory."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from pathlib import Path
 
 import numpy as np
 
 from app import pictures
 from app.models import classifier
-from app.warmup import forward_seconds
-from vpt_core.analysis import Atlas, Knockout, Near, find_near, knock_out, read_atlas, removals
+from vpt_core.analysis import Atlas, Near, find_near, read_atlas
 from vpt_core.analysis.atlas import prompt_counts
 from vpt_core.runs import Run
 
@@ -82,24 +81,3 @@ def has_prompts(run: Run) -> bool:
     """True when there are prompt tokens to look at. Raises `UserError` when the model cannot be loaded."""
     model = classifier(run).model
     return model.backbone.family == "vit" and any(prompt_counts(model))
-
-
-def knocked_out(
-    run: Run, scope: str, count: int, image: int, stop: Callable[[], bool]
-) -> Generator[tuple[int, int], None, Knockout]:
-    """Knock-outs on `count` test images, the chosen `image` first. Yields pairs of image and removal done, and of how many.
-
-    Raises `UserError` when the run has no prompts to take away, or the data set is not there.
-    """
-    some = pictures.even(run.labels, count, image)
-    pixels = pictures.test_pixels(run, run.spec.image_size, some)
-    return (yield from knock_out(classifier(run).model, pixels, run.labels[some], scope, some, stop))
-
-
-def knockout_seconds(run: Run, scope: str, count: int) -> float:
-    """A guess at how long knock-outs on `count` images take. Raises `UserError` as `knocked_out` does."""
-    model = classifier(run).model
-    every, depth = removals(model, scope), model.backbone.depth
-    tokens = 1 + int(np.prod(model.backbone.grid(run.spec.image_size)))
-    passes = 2 + sum((depth - one.first + 1) / depth for one in every)
-    return count * passes * forward_seconds(model.backbone.params, tokens)

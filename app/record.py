@@ -8,26 +8,31 @@ from typing import Any
 
 import numpy as np
 
-from app import journeys
+from app import journeys, knockouts
 from app.inside import attention_view, draw_maps
 from app.results import RECORDED, Result
 from vpt_core import Spec, tune
+from vpt_core.analysis import SCOPES
+from vpt_core.embed import drain
 from vpt_core.runs import Run, write_json
 
 TASK, SHOTS = "sprites-position", 16
 METHODS = {"linear": {"epochs": 100}, "vpt-shallow": {}, "vpt-deep": {}}
 LOOKS = 4
+KNOCKED = 200  # test images that prompts are taken away for
 
 
 def record() -> None:
-    """Tune, map, follow through the epochs and look; about ten minutes on two cores."""
+    """Tune, map, follow through the epochs, knock prompts out and look; about half an hour on two cores."""
     with tempfile.TemporaryDirectory() as folder:
         for method, values in METHODS.items():
             run = tune(Spec(task=TASK, shots=SHOTS, method=method, **values), folder)
             draw_maps(run)
             if method == "vpt-deep":
-                for _ in journeys.walk(run, lambda: False):
-                    pass
+                drain(journeys.walk(run, lambda: False))
+            if method != "linear":
+                for scope in SCOPES:
+                    knockouts.keep(run, scope, drain(knockouts.knocked_out(run, scope, KNOCKED, 0, lambda: False)))
             shutil.rmtree(RECORDED / method, ignore_errors=True)
             shutil.copytree(run.folder, RECORDED / method)
             print(f"{run.title}: {run.test}")

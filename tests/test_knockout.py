@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import save
 from tiny import KINDS, labels_of, pictures, tiny_backbone
 
+from vpt_core.analysis import load_knockout, save_knockout
 from vpt_core.analysis.knockout import EACH, LAYERS, THROUGHOUT, knock_out, removals
 from vpt_core.backbones import Backbone, to_pixels
 from vpt_core.embed import drain
@@ -142,3 +144,22 @@ def test_progress_and_stop():
 def test_what_has_nothing_to_take_away_is_refused(method: str, options: dict[str, Any], said: str):
     with pytest.raises(UserError, match=said):
         removals(Model(tiny_backbone(), method, options, classes=3, image_size=32))
+
+
+def test_a_knock_out_is_the_same_after_a_file(tmp_path):
+    found = drain(knock_out(tuned(), IMAGES, LABELS, LAYERS, np.arange(10, 16)))
+    save_knockout(found, tmp_path / "k.safetensors")
+    again = load_knockout(tmp_path / "k.safetensors")
+    assert again.removals == found.removals
+    for name in ("images", "labels", "whole", "without", "attention"):
+        assert np.array_equal(getattr(again, name), getattr(found, name))
+
+
+FOREIGN = {"images": np.zeros(2)}
+
+
+@pytest.mark.parametrize("data", [b"", b"no tensors", save(FOREIGN), save(FOREIGN, {"removals": "1"})])
+def test_a_damaged_file_is_said(tmp_path, data):
+    (tmp_path / "k.safetensors").write_bytes(data)
+    with pytest.raises(UserError, match="k.safetensors holds no knock-out, or is damaged"):
+        load_knockout(tmp_path / "k.safetensors")

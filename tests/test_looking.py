@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app import downloads, looking, pictures, settings, viewer
+from app import downloads, knockouts, looking, pictures, settings, viewer
 from app.figures import among_figure, knockout_figure
 from app.figures.knockout import ACCURACY, IMAGE, MEAN
 from app.results import all_results, cached_task
@@ -24,9 +24,10 @@ from vpt_core.runs import Run
 
 
 @pytest.fixture
-def key(finished_run: Run, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def key(finished_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The key of a result of VPT-deep with 2 prompts in 6 layers and 6 test images; nothing looked at yet."""
     monkeypatch.setattr(settings, "RUNS", finished_run.folder.parent)
+    monkeypatch.setattr(Run, "knockout_file", lambda run, scope: tmp_path / scope)  # the run itself is only to be read
     looking._atlases.clear()
     looking._near.clear()
     yield next(k for k, result in all_results().items() if not result.recorded)
@@ -117,10 +118,28 @@ def test_stop_before_anything_is_done_is_said(key: str, name: str):
     assert last[0] is None and last[1]["tone"] == "warn" and "mine" not in knockout._stopped
 
 
+def test_what_was_found_is_found_again(key: str, name: str, finished_run: Run):
+    assert knockout.recall(key, name, "throughout") == [None, None, ""] == knockout.recall(None, None, LAYERS)
+    found, _, said = _knocked(key, name, count=3)[-1]
+    again, status, words = knockout.recall(key, name, LAYERS)
+    assert status["text"] == "Done before, for 3 images." and words == said
+    assert again.removals == found.removals and (again.without == found.without).all()
+    _knocked(key, name, count=2)
+    assert len(knockouts.known(finished_run, LAYERS).images) == 3  # one of more images stays
+    _knocked(key, name, count=4)
+    assert len(knockouts.known(finished_run, LAYERS).images) == 4
+
+
+def test_recorded_runs_stay_as_they_are(finished_run: Run, key: str, name: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(knockouts, "RECORDED", finished_run.folder.parent)
+    _knocked(key, name, scope="throughout")
+    assert not finished_run.knockout_file("throughout").exists()
+
+
 def test_time_is_foretold(key: str, name: str):
     said, button = knockout.foretell(key, name, LAYERS, 200)
     assert said.startswith("6 of the 6 test images") and button.interactive
-    few, many = (looking.knockout_seconds(all_results()[key].runs[0], scope, 6) for scope in (LAYERS, "each"))
+    few, many = (knockouts.seconds(all_results()[key].runs[0], scope, 6) for scope in (LAYERS, "each"))
     assert many > 1.5 * few > 0
 
 

@@ -12,12 +12,14 @@ import pytest
 from faked import run as faked_run
 
 from vpt_core.__main__ import main
-from vpt_core.analysis import silhouette
+from vpt_core.analysis import knock_out, save_knockout, silhouette
+from vpt_core.embed import drain
 from vpt_core.errors import UserError
 from vpt_core.report import report, write_report
 from vpt_core.report.examples import chosen
 from vpt_core.runs import Run
 from vpt_core.spec import Spec
+from vpt_core.tasks import load_task
 
 EVIL = ["<img src=x onerror=alert(1)>", "\"'><script>alert(2)</script>", "</style></title><iframe src=//evil>"]
 
@@ -68,6 +70,15 @@ def test_it_holds_the_numbers_and_the_pictures(page: Seen, finished_run: Run):
     assert "What each prompt adds in" in page.text and page.text.count("layer 6") == 1
     assert f"{silhouette(finished_run.array('features'), finished_run.labels):.2f}" in page.text
     refuses_to_fetch(page)
+
+
+def test_what_was_knocked_out_before_is_in_it(copied_run: Run):
+    model, images = copied_run.classifier().model, load_task(copied_run.spec.task).resized(copied_run.spec.image_size)[:3]
+    save_knockout(drain(knock_out(model, images, np.zeros(3, int), "layers")), copied_run.knockout_file("layers"))
+    seen = Seen(report(copied_run))
+    assert "Prompts taken away" in seen.text and "Taken away: all prompts of a layer. " in seen.text
+    assert "Taken away: each prompt" not in seen.text and len(seen.of("svg")) == 5
+    refuses_to_fetch(seen)
 
 
 def test_strangers_words_stay_words(tmp_path: Path):

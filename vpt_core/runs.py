@@ -129,6 +129,10 @@ class Run:
         """Prompt files of what it had learned after an epoch, for those that were kept."""
         return kept_epochs(self.folder)
 
+    def knockout_file(self, scope: str) -> Path:
+        """Where knock-outs of a scope (`vpt_core.analysis.SCOPES`) are kept once they were computed."""
+        return self.folder / f"knockout-{scope}.safetensors"
+
     @property
     def checkpoint(self) -> Path:
         return self.folder / "checkpoint.safetensors"

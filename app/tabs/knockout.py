@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
-from app import looking
+from app import knockouts
 from app.components import plot, progress_bar
 from app.estimate import in_words
 from app.events import LATEST, QUIET, when
@@ -66,8 +66,7 @@ def build(page: Page, run: gr.Radio, tab: gr.Tab) -> None:
 
     asked = [page.result, run, scope, count]
     when([tab.select, run.change, scope.input, count.input], foretell, asked, [guess, go])
-    when([run.change], lambda: (None, None, "", "", gr.Dataframe(visible=False)), None,
-         [found, chart, status, said, table])
+    when([run.change, scope.input], recall, [page.result, run, scope], [found, status, said])
     go.click(lambda: (secrets.token_hex(8), gr.Button(interactive=False), gr.Button(interactive=True)), None, [token, go, stop],
              **QUIET).then(
         knock, [*asked, page.image, token], [found, status, said], concurrency_limit=1, **QUIET).then(
@@ -89,7 +88,7 @@ def foretell(key: str | None, name: str | None, scope: str, count: int) -> tuple
     try:
         run = _run_of(key, name)
         images = min(count, run.test.total)
-        seconds = looking.knockout_seconds(run, scope, images)
+        seconds = knockouts.seconds(run, scope, images)
     except UserError as error:
         return str(error), gr.Button(interactive=False)
     return f"{images} of the {run.test.total} test images, evenly over the classes: {in_words(seconds)} on this computer, " \
@@ -100,7 +99,7 @@ def foretell(key: str | None, name: str | None, scope: str, count: int) -> tuple
 def knock(key: str | None, name: str | None, scope: str, count: int, image: int, token: str) -> Iterator[list[Any]]:
     """The knock-outs, progress, and what they say of this run."""
     run = _run_of(key, name)
-    work = looking.knocked_out(run, scope, min(count, run.test.total), image, lambda: token in _stopped)
+    work = knockouts.knocked_out(run, scope, min(count, run.test.total), image, lambda: token in _stopped)
     try:
         while True:
             done, total = next(work)
@@ -109,13 +108,28 @@ def knock(key: str | None, name: str | None, scope: str, count: int, image: int,
     except StopIteration as end:
         found: Knockout = end.value
     except UserError as error:
-        yield [None, {"text": str(error), "done": None, "total": 0, "tone": "warn"}, ""]
+        yield [None, _bar(str(error), "warn"), ""]
         return
     finally:
         _stopped.discard(token)
     images = len(found.images)
     text = f"Done for {images} images." if images == min(count, run.test.total) else f"Stopped; {images} images are done."
-    yield [found, {"text": text, "done": None, "total": 0, "tone": ""}, attention_and_effect(found).sentence]
+    yield [found, _bar(text), attention_and_effect(found).sentence]
+    knockouts.keep(run, scope, found)
+
+
+@shows_user_errors
+def recall(key: str | None, name: str | None, scope: str) -> list[Any]:
+    """What is known of a run from an earlier time, and what it says."""
+    result = find_seed(key)
+    found = knockouts.known(result.runs[number(result, name)], scope) if result and name else None
+    if found is None:
+        return [None, None, ""]
+    return [found, _bar(f"Done before, for {len(found.images)} images."), attention_and_effect(found).sentence]
+
+
+def _bar(text: str, tone: str = "") -> dict[str, Any]:
+    return {"text": text, "done": None, "total": 0, "tone": tone}
 
 
 @shows_user_errors

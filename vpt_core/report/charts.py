@@ -51,6 +51,25 @@ def scatter(places: np.ndarray, both: np.ndarray, labels: np.ndarray, right: np.
     return el("svg", *marks, viewBox="0 0 400 400", role="img", aria_label=label)
 
 
+def points(x: np.ndarray, y: np.ndarray, label: str, x_title: str) -> Element:
+    """Points (N,) over values `x` from 0 on, with a dotted line at y = 0. `label` is read to those who cannot see it."""
+    wide, high = _WIDTH - _LEFT - 12, _HEIGHT - _TOP - _BOTTOM
+    most, low, top = float(x.max()) or 1.0, min(0.0, float(y.min())), max(0.0, float(y.max()))
+    across, up = _LEFT + wide * x / most, _TOP + high * (top - y) / ((top - low) or 1.0)
+    zero = _TOP + high * top / ((top - low) or 1.0)
+    marks = [el("circle", cx=f"{a:.1f}", cy=f"{b:.1f}", r=4, fill=COLOURS[0], fill_opacity=0.7)
+             for a, b in zip(across, up, strict=True)]
+    marks += [_text(_LEFT - 8, place + 4, f"{value:+.2g}" if value else "0", "end")
+              for place, value in {_TOP: top, _TOP + high: low, zero: 0.0}.items()]
+    line = el("line", x1=_LEFT, x2=_WIDTH - 12, y1=f"{zero:.1f}", y2=f"{zero:.1f}", stroke=COLOURS[6], stroke_dasharray="3 4")
+    return el(
+        "svg", line, *marks,
+        _text(_LEFT, _HEIGHT - 18, "0"), _text(_WIDTH - 12, _HEIGHT - 18, f"{most:.2g}", "end"),
+        _text(_LEFT + wide / 2, _HEIGHT - 4, x_title, "middle"),
+        viewBox=f"0 0 {_WIDTH} {_HEIGHT}", role="img", aria_label=label,
+    )  # fmt: skip
+
+
 def _point(x: float, y: float, ink: str, good: bool) -> Element:
     y = 400 - y
     if good:
