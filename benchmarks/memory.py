@@ -29,6 +29,7 @@ from vpt_core.backbones import load_backbone  # noqa: E402
 from vpt_core.embed import Feed  # noqa: E402
 from vpt_core.memory import held  # noqa: E402
 from vpt_core.methods import METHODS  # noqa: E402
+from vpt_core.methods.how import How  # noqa: E402
 from vpt_core.model import Model  # noqa: E402
 from vpt_core.precision import BFLOAT16, FLOAT32  # noqa: E402
 from vpt_core.spec import Spec  # noqa: E402
@@ -39,7 +40,7 @@ FIELDS = ("variant", "peak_mb", "held_mb_an_image")
 BACKBONE, SIZE, PROMPTS, BATCH, STEPS, CLASSES = "vit-b16-in21k:random", 224, 50, 16, 3, 100
 OWN = {"vpt-frame": {"width": 16}, "vpt-shallow": {"prompts": PROMPTS}, "vpt-deep": {"prompts": PROMPTS}}
 VARIANTS = {name: (name, {}, FLOAT32) for name in METHODS} | {
-    "vpt-deep, lean": ("vpt-deep", {"lean": True}, FLOAT32),
+    "vpt-deep, lean": ("vpt-deep", {"how": How(lean=True)}, FLOAT32),
     "vpt-deep, bfloat16": ("vpt-deep", {}, BFLOAT16),
     "vpt-deep, concatenated": ("vpt-deep", {"keyed": False}, FLOAT32),
 }

@@ -33,6 +33,7 @@ from torch.nn import functional as F  # noqa: E402
 from benchmarks.flops import flops, products  # noqa: E402
 from benchmarks.side_by_side import Ratio, machine, ratio, seconds_of  # noqa: E402
 from vpt_core.backbones import Backbone, load_backbone  # noqa: E402
+from vpt_core.methods.how import choose_how, packing_gain, products_gain  # noqa: E402
 from vpt_core.model import Model  # noqa: E402
 from vpt_core.precision import BFLOAT16, FLOAT32, WORTH, bfloat16_gain  # noqa: E402
 
@@ -68,10 +69,10 @@ def inference(model: Callable[[Tensor], Tensor], x: Tensor) -> Callable[[], None
 
 def deep(backbone: Backbone, size: int, prompts: int = 50, layers: str = "all", precision: str = FLOAT32,
          **path: bool) -> Model:
-    """VPT-deep, by the path that it chooses or by another one (`keyed`, `by_hand`, `lean`)."""
+    """VPT-deep, by the path that a run chooses or by another one (`keyed`, `by_hand`)."""
     options = {"prompts": prompts, "dropout": 0.0, "layers": layers}
     model = Model(backbone, "vpt-deep", options, CLASSES, image_size=size, precision=precision)
-    vars(model.method).update(path)
+    vars(model.method).update({"how": choose_how(precision), **path})
     return model
 
 
@@ -209,8 +210,12 @@ def main() -> None:
         return
     batch, rounds = (2, 5) if args.quick else (args.batch, args.rounds)
     gain = bfloat16_gain()
-    rows = measure(args.model, batch, rounds, only=QUICK if args.quick else (), bfloat16=args.bfloat16 or gain >= WORTH)
+    bfloat16 = args.bfloat16 or gain >= WORTH
+    rows = measure(args.model, batch, rounds, only=QUICK if args.quick else (), bfloat16=bfloat16)
     print(f"This machine multiplies in bfloat16 {gain:g} times as fast as in float32.")
+    if bfloat16:
+        print(f"In it, attention as products is {products_gain():g} times as fast as by flash kernels, and a layer with packed "
+              f"weights {packing_gain():g} times as fast as with plain ones (0: this machine cannot).")
     print(f"{args.model}, 224 px, 50 prompts, batch {batch}, {rounds} rounds; {machine()}\n")
     print("| what | ratio: median (middle half) |\n|---|---|")
     print("\n".join(f"| {row} | {value} |" for row, value in rows.items()))

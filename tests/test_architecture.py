@@ -29,7 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "spec": {"errors", "options"},
     "tasks": GROUND - {"spec"},
     "backbones": GROUND - {"spec"},
-    "methods": GROUND | {"backbones"},
+    "methods": GROUND | {"backbones", "precision"},
     "device": {"errors"},
     "precision": {"device"},
     "model": GROUND | {"backbones", "methods", "precision"},
@@ -51,8 +51,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "traps": GROUND | {"prompt_file", "runs", "tasks"},
     "report": GROUND | {"analysis", "backbones", "methods", "model", "prompt_file", "runs", "standing", "tasks", "traps"},
     "execute": GROUND
-    | {"__init__", "backbones", "checkpoint", "device", "embed", "epochs", "memory", "model", "precision", "prompt_file"}
-    | {"runs", "tasks", "train"},
+    | {"__init__", "backbones", "checkpoint", "device", "embed", "epochs", "memory", "methods", "model", "precision"}
+    | {"prompt_file", "runs", "tasks", "train"},
     "series": GROUND | {"execute", "methods", "runs", "standing", "tasks"},
     "analysis": GROUND | {"backbones", "embed", "methods", "model"},
     "flags": GROUND | {"__init__"},

@@ -31,6 +31,12 @@ def test_a_step_stays_on_the_backbones_device(name, method):
     assert {key: t.shape for key, t in model.state_dict().items()} == before
 
 
+def test_the_backward_written_by_hand_is_the_processors():
+    here, there = (model_of(tiny_backbone().on(where), "vpt-deep").method for where in (CPU, META))
+    assert here.by_hand and there.keyed and not there.by_hand
+    assert there.path == "prompts as keys and values" != here.path
+
+
 def test_a_backbone_is_moved_once_and_stays_where_it_was():
     backbone = tiny_backbone()
     before = weights(backbone)

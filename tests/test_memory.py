@@ -63,9 +63,9 @@ def test_images_go_at_once_as_far_as_there_is_room():
     data = _data(model)
     one = held(model, data, 1)
     each = held(model, data, 2) - one
-    assert images_at_once(model, data, 8, 2**40) == 8 and not model.method.lean
+    assert images_at_once(model, data, 8, 2**40) == 8 and not model.method.how.lean
     assert images_at_once(model, data, 100, 2**40) == len(data)
-    assert images_at_once(model, data, 8, one + 6 * each) == 8 and model.method.lean  # by holding less
+    assert images_at_once(model, data, 8, one + 6 * each) == 8 and model.method.how.lean  # by holding less
     assert images_at_once(model, data, 8, 0) == 1
     assert images_at_once(_model("mlp"), data, 8, 0) == 8  # it has statistics of the batch
     shallow = _model("lora")
@@ -87,5 +87,5 @@ def test_a_run_on_a_small_machine_goes_in_parts_and_says_so(tmp_path, monkeypatc
     monkeypatch.setattr(execute, "available", lambda device: 0)
     spec = Spec(task=saved_task(tmp_path / "task"), backbone=RANDOM, image_size=32, epochs=1, options=DEEP)
     status = execute.tune(spec, tmp_path / "runs").status
-    assert status["images_at_once"] == 1 and status["lean"] and status["state"] == "done"
+    assert status["images_at_once"] == 1 and status["how"]["lean"] and status["state"] == "done"
     assert status["path"] == "prompts as keys and values, backward written by hand"

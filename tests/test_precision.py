@@ -10,6 +10,8 @@ from torch.nn import functional as F
 
 from vpt_core import METHODS, Spec, precision, tune
 from vpt_core.backbones import load_backbone, to_pixels
+from vpt_core.methods.attending import PRODUCTS
+from vpt_core.methods.how import How
 from vpt_core.model import Model
 from vpt_core.precision import BFLOAT16, FLOAT32, choose_precision
 from vpt_core.tasks import load_task
@@ -64,7 +66,7 @@ def test_every_method_learns_in_it_and_learns_float32(method):
     assert METHODS[method].rounds == all(w.dtype == torch.bfloat16 for w in _matrices(model.backbone))
 
 
-def _gradients(how: dict[str, bool], outside: bool = False, **rest: str) -> list[Tensor]:
+def _gradients(how: dict[str, bool | How], outside: bool = False, **rest: str) -> list[Tensor]:
     model = Model(load_backbone("vit-s14-saliency"), "vpt-deep", {"prompts": 4, "dropout": 0.0}, 3, image_size=56, **rest)
     vars(model.method).update(how)
     with torch.no_grad():
@@ -76,10 +78,10 @@ def _gradients(how: dict[str, bool], outside: bool = False, **rest: str) -> list
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("lean", [False, True])
-def test_gradients_are_as_good_as_those_of_autocast(lean):
+@pytest.mark.parametrize("how", [How(), How(lean=True), How(attention=PRODUCTS)], ids=str)
+def test_gradients_are_as_good_as_those_of_autocast(how):
     exact = _gradients({"keyed": False})
-    theirs, ours = _gradients({"keyed": False}, outside=True), _gradients({"lean": lean}, precision=BFLOAT16)
+    theirs, ours = _gradients({"keyed": False}, outside=True), _gradients({"how": how}, precision=BFLOAT16)
 
     def error(found: list[Tensor]) -> Tensor:
         return torch.stack([(a - b).norm() / b.norm() for a, b in zip(found, exact, strict=True)])

@@ -8,7 +8,7 @@ import json
 import signal
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,8 @@ from vpt_core.embed import drain, feed
 from vpt_core.errors import UserError
 from vpt_core.execute import resume, tune
 from vpt_core.methods import METHODS
+from vpt_core.methods.attending import PRODUCTS
+from vpt_core.methods.how import How
 from vpt_core.model import Model
 from vpt_core.runs import Run, list_runs, new_run
 from vpt_core.shortage import shortage
@@ -100,6 +102,16 @@ def test_it_goes_on_with_the_same_parts_of_batches_whatever_memory_is_free(small
     resume(run.folder)
     assert equal(run, whole) and run.status["images_at_once"] == 2
     assert not equal(tune(spec, tmp_path / "roomy"), whole)  # the parts do matter
+
+
+def test_it_goes_on_in_the_same_ways_whatever_is_faster_now(small_spec, finished_run, tmp_path, monkeypatch):
+    with monkeypatch.context() as then:
+        then.setattr(execute, "choose_how", lambda precision: How(True, PRODUCTS))
+        run = broken(small_spec, tmp_path, after=1)
+    resume(run.folder)
+    assert equal(run, finished_run) and finished_run.status["how"] == asdict(How())
+    assert run.status["how"] == {"lean": True, "attention": "products", "packed": False}
+    assert run.status["path"] == "prompts as keys and values, backward written by hand, attention as plain products"
 
 
 def test_random_changes_of_images_go_on_too(small_spec, tmp_path):

@@ -25,6 +25,7 @@ from vpt_core.epochs import EpochFiles
 from vpt_core.errors import UserError
 from vpt_core.files import PART, write_whole
 from vpt_core.memory import SHARE, available, images_at_once
+from vpt_core.methods.how import How, choose_how
 from vpt_core.metrics import score
 from vpt_core.model import Model
 from vpt_core.precision import FLOAT32, choose_precision
@@ -104,7 +105,7 @@ def execute(run: Run, stop: Callable[[], bool] = lambda: False) -> Iterator[Reco
 def _plan(run: Run) -> dict[str, Any]:
     """How the part of a run before its checkpoint was computed: the rest has to do the same, whatever is free or fast now."""
     before = run.status if run.checkpoint.exists() else {}
-    return {name: before[name] for name in ("images_at_once", "lean", "precision") if name in before}
+    return {name: before[name] for name in ("images_at_once", "how", "precision") if name in before}
 
 
 def _reason(error: BaseException) -> str:
@@ -126,6 +127,8 @@ def _execute(run: Run, status: dict[str, Any], stop: Callable[[], bool]) -> Iter
     status.setdefault("precision", choose_precision(spec.precision, backbone.device))
     build = partial(Model, backbone, spec.method, spec.options, len(task.classes), spec.seed, spec.image_size)
     model = build(status["precision"])
+    if getattr(model.method, "by_hand", False):
+        model.method.how = How(**status["how"]) if "how" in status else choose_how(status["precision"])
     status |= {
         "classes": list(task.classes),
         "task_title": task.title,
@@ -196,9 +199,8 @@ def _train(
     if "images_at_once" not in status:
         room = int(SHARE * available(model.backbone.device))
         status["images_at_once"] = images_at_once(model, train, run.spec.batch_size, room)
-        status["lean"] = getattr(model.method, "lean", False)
-    elif status["lean"]:
-        model.method.lean = True
+    if getattr(model.method, "by_hand", False):
+        status["how"] = asdict(model.method.how)
     write_json(run.folder / "status.json", status)
     path = run.folder / "history.jsonl"
     write_whole(path, "".join(map(_line, epochs)).encode())

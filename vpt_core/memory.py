@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
@@ -63,14 +64,14 @@ def images_at_once(model: Model, data: Feed, batch_size: int, room: int) -> int:
     """How many of the `batch_size` images of a step fit in `room` bytes together, at least 1; all for a method that is not
     `divisible`.
 
-    A method that can hold less and compute more (`lean`) is told to where that makes room for more images.
+    A method that can hold less and compute more (`How`) is told to where that makes room for more images.
     """
     batch = min(batch_size, len(data))
     if batch < 2 or not model.method.divisible:
         return max(1, batch)
     fitting = _fitting(model, data, batch, room)
-    if fitting < batch and hasattr(model.method, "lean"):
-        model.method.lean = True
+    if fitting < batch and getattr(model.method, "by_hand", False):
+        model.method.how = replace(model.method.how, lean=True)
         fitting = _fitting(model, data, batch, room)
     return fitting
 

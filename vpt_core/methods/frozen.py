@@ -3,8 +3,8 @@
 Autograd holds the joined keys and values of tokens and prompts beside their pieces, and adds up gradients one operation at
 a time. Here only the gradients of the tokens and of the prompts' keys and values exist. Kept for them, a token and layer, in
 multiples of embed_dim: x 1, q k v 3, what attention puts out 1, x2 1 and the hidden layer 4; or with `lean` x alone, from
-which the backward computes the rest again. Under autocast all of it is in bfloat16 but x and x2. Attention and its backward
-are torch's flash kernels for the CPU.
+which the backward computes the rest again. Under autocast all of it is in bfloat16 but x and x2. Attention and products go
+the ways that `How` says.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from torch import Tensor, nn
 from torch.amp import custom_bwd, custom_fwd
 from torch.autograd.function import once_differentiable
 
+from vpt_core.methods.attending import attend, attend_backward
+from vpt_core.methods.how import USUAL, How
 from vpt_core.methods.keyed import can_key, project
+from vpt_core.methods.packing import backwards, forwards
 
-_attention = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-_attention_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
 _norm_backward = torch.ops.aten.native_layer_norm_backward
 
 
@@ -36,7 +37,7 @@ def can_freeze(block: nn.Module) -> bool:
     return plain and norms and scales and isinstance(mlp.act, nn.GELU) and mlp.act.approximate == "none"
 
 
-def frozen_block(block: Block, x: Tensor, beside: Tensor, rows: int | None = None, lean: bool = False) -> Tensor:
+def frozen_block(block: Block, x: Tensor, beside: Tensor, rows: int | None = None, how: How = USUAL) -> Tensor:
     """What `block_beside` computes, with the backward of this module.
 
     Tokens x (B, N, d), keys and values of prompts `beside` (p, 2, H, D) that serve the whole batch; the first `rows` tokens
@@ -44,17 +45,17 @@ def frozen_block(block: Block, x: Tensor, beside: Tensor, rows: int | None = Non
     and its parts those of `can_freeze`.
     """
     k, v = beside.permute(1, 2, 0, 3)
-    return _Frozen.apply(x, k, v, block, x.shape[1] if rows is None else rows, lean)
+    return _Frozen.apply(x, k, v, block, x.shape[1] if rows is None else rows, how)
 
 
 class _Frozen(torch.autograd.Function):
     @staticmethod
     @custom_fwd(device_type="cpu")
-    def forward(ctx: Any, x: Tensor, k: Tensor, v: Tensor, block: Block, rows: int, lean: bool) -> Tensor:
-        out, *kept = _forward(block, x, k, v, rows)
-        ctx.block, ctx.rows, ctx.lean = block, rows, lean
+    def forward(ctx: Any, x: Tensor, k: Tensor, v: Tensor, block: Block, rows: int, how: How) -> Tensor:
+        out, *kept = _forward(block, x, k, v, rows, how)
+        ctx.block, ctx.rows, ctx.how = block, rows, how
         first = not ctx.needs_input_grad[0]  # nothing flows on to x: it is kept for `lean` alone
-        ctx.save_for_backward(None if first and not lean else x, k, v, *(() if lean else kept))
+        ctx.save_for_backward(None if first and not how.lean else x, k, v, *(() if how.lean else kept))
         return out
 
     @staticmethod
@@ -62,34 +63,37 @@ class _Frozen(torch.autograd.Function):
     @custom_bwd(device_type="cpu")
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, k, v, *kept = ctx.saved_tensors
-        if ctx.lean:
-            kept = _forward(ctx.block, x, k, v, ctx.rows, to_the_end=False)[1:]
-        return *_backward(ctx.block, grad, x, k, v, kept, ctx.rows, ctx.needs_input_grad[0]), None, None, None
+        if ctx.how.lean:
+            kept = _forward(ctx.block, x, k, v, ctx.rows, ctx.how, to_the_end=False)[1:]
+        return *_backward(ctx.block, grad, x, k, v, kept, ctx.rows, ctx.how, ctx.needs_input_grad[0]), None, None, None
 
 
-def _forward(block: Block, x: Tensor, k: Tensor, v: Tensor, rows: int, to_the_end: bool = True) -> list[Tensor | None]:
+def _forward(
+    block: Block, x: Tensor, k: Tensor, v: Tensor, rows: int, how: How, to_the_end: bool = True
+) -> list[Tensor | None]:
     """The block's output (None unless `to_the_end`) and what the backward needs beside x."""
     attn, mlp = block.attn, block.mlp
     normed, *norm1 = _norm(block.norm1, x)
-    q, kv = project(attn, normed, rows)
-    told, sums = _attention(q, *_join(kv, k, v))
-    x2 = x[:, :rows] + block.ls1(attn.proj(told.transpose(1, 2).flatten(2)))
+    q, kv = project(attn, normed, rows, how.packed)
+    told, sums = attend(how.attention, q, *_join(kv, k, v))
+    x2 = x[:, :rows] + block.ls1(forwards(attn.proj, told.transpose(1, 2).flatten(2), how.packed))
     normed, *norm2 = _norm(block.norm2, x2)
-    hidden = mlp.fc1(normed)
-    out = x2 + block.ls2(mlp.fc2(mlp.act(hidden))) if to_the_end else None
+    hidden = forwards(mlp.fc1, normed, how.packed)
+    out = x2 + block.ls2(forwards(mlp.fc2, mlp.act(hidden), how.packed)) if to_the_end else None
     return [out, *norm1, q, kv, told, sums, x2, *norm2, hidden]
 
 
 def _backward(
-    block: Block, grad: Tensor, x: Tensor | None, k: Tensor, v: Tensor, kept: list[Tensor], rows: int, on: bool
+    block: Block, grad: Tensor, x: Tensor | None, k: Tensor, v: Tensor, kept: list[Tensor], rows: int, how: How, on: bool
 ) -> tuple[Tensor | None, Tensor, Tensor]:
     """Gradients of x (None unless `on`), k and v."""
     attn, mlp = block.attn, block.mlp
     mean1, rstd1, q, kv, told, sums, x2, mean2, rstd2, hidden = kept
-    grad_hidden = torch.ops.aten.gelu_backward(_scaled(block.ls2, grad) @ mlp.fc2.weight, hidden)
-    grad_x2 = _through_norm(block.norm2, grad_hidden @ mlp.fc1.weight, x2, mean2, rstd2).add_(grad)
-    grad_told = (_scaled(block.ls1, grad_x2) @ attn.proj.weight).unflatten(-1, (attn.num_heads, -1)).transpose(1, 2)
-    grad_q, *grad_kv = _attention_backward(grad_told, q, *_join(kv, k, v), told, sums, 0.0, False)
+    grad_hidden = torch.ops.aten.gelu_backward(backwards(mlp.fc2, _scaled(block.ls2, grad), how.packed), hidden)
+    grad_x2 = _through_norm(block.norm2, backwards(mlp.fc1, grad_hidden, how.packed), x2, mean2, rstd2).add_(grad)
+    grad_told = backwards(attn.proj, _scaled(block.ls1, grad_x2), how.packed)
+    grad_told = grad_told.unflatten(-1, (attn.num_heads, -1)).transpose(1, 2)
+    grad_q, *grad_kv = attend_backward(how.attention, grad_told, q, *_join(kv, k, v), told, sums)
     tokens = kv.shape[3]
     grad_k, grad_v = (g[:, :, tokens:].sum(0) for g in grad_kv)
     if not on:
@@ -100,7 +104,7 @@ def _backward(
         into[:, :, place] = g[:, :, :tokens].transpose(1, 2)
     weight, dim = attn.qkv.weight, attn.attn_dim
     if rows == tokens:
-        grad_normed = into.flatten(2) @ weight
+        grad_normed = backwards(attn.qkv, into.flatten(2), how.packed)
     else:
         grad_normed = into[:, :, 1:].flatten(2) @ weight[dim:]
         grad_normed[:, :rows] += into[:, :rows, 0].flatten(2) @ weight[:dim]

@@ -13,6 +13,8 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vpt_core.methods.packing import forwards
+
 
 def can_key(block: nn.Module) -> bool:
     """True for timm's standard block with its standard attention; other kinds run with prompts as tokens."""
@@ -55,11 +57,14 @@ def _attend(attn: Attention, x: Tensor, beside: Tensor, rows: int, mask: Tensor 
     return attn.proj(out)
 
 
-def project(attn: Attention, x: Tensor, rows: int) -> tuple[Tensor, Tensor]:
-    """Queries (B, H, rows, D) of the first tokens of x (B, N, d); keys and values (2, B, H, N, D) of all."""
+def project(attn: Attention, x: Tensor, rows: int, packed: bool = False) -> tuple[Tensor, Tensor]:
+    """Queries (B, H, rows, D) of the first tokens of x (B, N, d); keys and values (2, B, H, N, D) of all.
+
+    With packed weights (`forwards`) where all tokens are asked for.
+    """
     heads, dim = attn.num_heads, attn.attn_dim
     if rows == x.shape[1]:
-        qkv = attn.qkv(x).unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4)
+        qkv = forwards(attn.qkv, x, packed).unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4)
         return qkv[0], qkv[1:]
     weight, bias = attn.qkv.weight, attn.qkv.bias
     q = F.linear(x[:, :rows], weight[:dim], None if bias is None else bias[:dim]).unflatten(-1, (heads, -1))

@@ -14,6 +14,7 @@ from vpt_core.backbones import Backbone, Card
 from vpt_core.errors import UserError
 from vpt_core.methods.base import Linear, Options
 from vpt_core.methods.frozen import can_freeze, frozen_block
+from vpt_core.methods.how import USUAL
 from vpt_core.methods.keyed import block_beside, can_key, keys_and_values
 from vpt_core.methods.layers import read_layers
 from vpt_core.methods.prototypes import prototypes
@@ -57,8 +58,8 @@ class Prompted(Linear):
     recipe = {}
     families = ("vit", "swin")
     needs = "tokens (VPT-frame does not)"
-    lean = False
-    """Whether the backward written by hand keeps less and computes more (`frozen_block`)."""
+    how = USUAL
+    """The ways of the backward written by hand, where that is taken."""
 
     def __init__(
         self, backbone: Backbone, options: ShallowOptions, generator: torch.Generator, size: int, layers: tuple[int, ...]
@@ -83,7 +84,7 @@ class Prompted(Linear):
         tokens_only = options.place == "prepend" and options.readout != "prompts"
         blocks = self.stages[layers[0] : -1]
         self.keyed = to_the_last and tokens_only and all(map(can_key, blocks))
-        self.by_hand = self.keyed and all(map(can_freeze, blocks))
+        self.by_hand = self.keyed and all(map(can_freeze, blocks)) and backbone.device.type == "cpu"
 
     def _shape(self, size: int) -> tuple[int, ...]:
         options, backbone = self.options, self.backbone
@@ -145,8 +146,8 @@ class Prompted(Linear):
         if not torch.is_grad_enabled() and not self.training:
             return block_beside(block, x, self._ready(i)[None], rows)
         beside = keys_and_values(block, self.own(i))
-        if self.by_hand and torch.is_grad_enabled() and x.device.type == "cpu":
-            return frozen_block(block, x, beside, rows, self.lean)
+        if self.by_hand and torch.is_grad_enabled():
+            return frozen_block(block, x, beside, rows, self.how)
         return block_beside(block, x, beside[None], rows)
 
     def _ready(self, i: int) -> Tensor:
@@ -162,7 +163,7 @@ class Prompted(Linear):
     def path(self) -> str:
         if not self.keyed:
             return "prompts as tokens" if self.backbone.family == "vit" else "prompts as tokens of the windows"
-        return "prompts as keys and values" + (", backward written by hand" if self.by_hand else "")
+        return "prompts as keys and values" + (f", {self.how}" if self.by_hand else "")
 
     def before(self, i: int, x: Tensor) -> Tensor:
         own, pool = i in self.at, i == len(self.stages) - 1
