@@ -12,10 +12,12 @@ from vpt_core import METHODS, Spec, precision, tune
 from vpt_core.backbones import load_backbone, to_pixels
 from vpt_core.methods.attending import PRODUCTS
 from vpt_core.methods.how import How
+from vpt_core.methods.packing import can_pack
 from vpt_core.model import Model
 from vpt_core.precision import BFLOAT16, FLOAT32, choose_precision
 from vpt_core.tasks import load_task
 
+PACKED = pytest.param(How(packed=True), marks=pytest.mark.skipif(not can_pack(torch.bfloat16), reason="not on this processor"))
 EVERY = pytest.mark.parametrize("method", METHODS)
 
 
@@ -78,7 +80,7 @@ def _gradients(how: dict[str, bool | How], outside: bool = False, **rest: str) -
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", [How(), How(lean=True), How(attention=PRODUCTS)], ids=str)
+@pytest.mark.parametrize("how", [How(), How(lean=True), How(attention=PRODUCTS), PACKED], ids=str)
 def test_gradients_are_as_good_as_those_of_autocast(how):
     exact = _gradients({"keyed": False})
     theirs, ours = _gradients({"keyed": False}, outside=True), _gradients({"how": how}, precision=BFLOAT16)

@@ -11,7 +11,8 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-_packs: WeakKeyDictionary[nn.Linear, tuple[Tensor, Tensor]] = WeakKeyDictionary()
+_packs: WeakKeyDictionary[nn.Linear, tuple[Tensor, Tensor, Tensor | None]] = WeakKeyDictionary()
+"""Weights for the way forwards and backwards, and the bias, which is rounded as autocast rounds it."""
 
 
 def can_pack(kind: torch.dtype) -> bool:
@@ -22,7 +23,10 @@ def can_pack(kind: torch.dtype) -> bool:
 
 def forwards(layer: nn.Linear, x: Tensor, packed: bool) -> Tensor:
     """What a frozen layer makes of x (..., in): (..., out)."""
-    return _product(x, _packed(layer)[0], layer.bias) if packed else layer(x)
+    if not packed:
+        return layer(x)
+    weight, _, bias = _packed(layer)
+    return _product(x, weight, bias)
 
 
 def backwards(layer: nn.Linear, grad: Tensor, packed: bool) -> Tensor:
@@ -30,10 +34,10 @@ def backwards(layer: nn.Linear, grad: Tensor, packed: bool) -> Tensor:
     return _product(grad, _packed(layer)[1], None) if packed else grad @ layer.weight
 
 
-def _packed(layer: nn.Linear) -> tuple[Tensor, Tensor]:
+def _packed(layer: nn.Linear) -> tuple[Tensor, Tensor, Tensor | None]:
     if layer not in _packs:
-        order = torch.ops.mkldnn._reorder_linear_weight
-        _packs[layer] = order(layer.weight.detach()), order(layer.weight.detach().T.contiguous())
+        order, weight, bias = torch.ops.mkldnn._reorder_linear_weight, layer.weight.detach(), layer.bias
+        _packs[layer] = order(weight), order(weight.T.contiguous()), None if bias is None else bias.detach().to(weight.dtype)
     return _packs[layer]
 
 
