@@ -159,6 +159,24 @@ def test_prompts_in_swin_are_the_windows_written_by_hand(case, size):
     assert not torch.allclose(expected, backbone(pixels), atol=1e-3)
 
 
+def test_prompts_in_swin_are_projected_once_for_the_batch_while_they_know_no_image():
+    backbone = family("swin_base_patch4_window7_224")
+    rows: list[int] = []
+    note = lambda layer, entering: rows.append(len(entering[0])) if entering[0].shape[1] == 3 else None  # noqa: E731
+    hooks = [backbone.stages[i].attn.qkv.register_forward_pre_hook(note) for i in backbone.layers]
+    ways = {}
+    for method in "vpt-deep", "vpt-shallow":
+        model = Model(backbone, method, {"prompts": 3}, classes=3, image_size=64)
+        rows.clear()
+        model(PIXELS[:2])
+        ways[model.method.path] = list(rows)
+    for hook in hooks:
+        hook.remove()
+    depth = backbone.depth
+    assert ways == {"prompts as keys and values of the windows": [1] * depth,
+                    "prompts as tokens of the windows": [1] + [2] * (depth - 1)}  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("name", "method", "options", "words"),
     [

@@ -72,6 +72,7 @@ class Prompted(Linear):
         self.shared = isinstance(options, DeepOptions) and options.shared
         self._known: dict[int, tuple[nn.Parameter, tuple[int, bool], Tensor]] = {}
         self.__dict__["backbone"] = backbone  # used, not owned
+        self.to_the_last = layers == tuple(range(layers[0], backbone.depth + 1))  # no layer carries prompts on
         if backbone.family == "swin":
             self.keyed = self.by_hand = False
             self.prompts = self._by_width()
@@ -79,11 +80,10 @@ class Prompted(Linear):
         self.prefix = backbone.num_prefix_tokens
         self.prompts = self._drawn(1 if self.shared else len(layers), *self._shape(size), width=backbone.embed_dim)
         self.read_rows = self._choose_read_out()
-        # As keys and values alone, where no layer carries prompts on and the blocks are timm's standard ones.
-        to_the_last = layers == tuple(range(layers[0], backbone.depth + 1))
+        # As keys and values alone, where the blocks are timm's standard ones.
         tokens_only = options.place == "prepend" and options.readout != "prompts"
         blocks = self.stages[layers[0] : -1]
-        self.keyed = to_the_last and tokens_only and all(map(can_key, blocks))
+        self.keyed = self.to_the_last and tokens_only and all(map(can_key, blocks))
         self.by_hand = self.keyed and all(map(can_freeze, blocks)) and backbone.device.type == "cpu"
 
     def _shape(self, size: int) -> tuple[int, ...]:
@@ -161,8 +161,10 @@ class Prompted(Linear):
 
     @property
     def path(self) -> str:
+        if self.backbone.family == "swin":
+            return f"prompts as {'keys and values' if self.to_the_last else 'tokens'} of the windows"
         if not self.keyed:
-            return "prompts as tokens" if self.backbone.family == "vit" else "prompts as tokens of the windows"
+            return "prompts as tokens"
         return "prompts as keys and values" + (f", {self.how}" if self.by_hand else "")
 
     def before(self, i: int, x: Tensor) -> Tensor:

@@ -2,7 +2,8 @@
 
 A prompt has no relative position bias and is never masked. It stands in every window; where its own output is carried on,
 that is the mean over the windows. Patch merging goes on without prompts; carried ones are merged as three copies beside them.
-In a layer whose prompts are replaced in the next, only their keys and values are computed: exact, and cheap.
+In a layer whose prompts are replaced in the next, only their keys and values count: they are computed once for the batch,
+exactly, and nothing else of the prompts is.
 """
 
 from __future__ import annotations
@@ -29,12 +30,12 @@ class InWindows(Protocol):
 
 def run_windows(method: InWindows, x: Tensor, start: int, stop: int) -> Tensor:
     """What stage `stop` - 1 puts out, given what enters stage `start`, with the method's prompts in the windows."""
-    prompts: Tensor | None = None  # (B, p, width)
+    prompts: Tensor | None = None  # (1, p, width), and (B, p, width) once they have seen images
     last = len(method.stages) - 2
     for i in range(start, stop):
         stage = method.stages[i]
         if i in method.at:
-            prompts = method.own(i).expand(len(x), -1, -1)
+            prompts = method.own(i)[None]
         if prompts is None or not prompts.shape[1] or i > last:
             x = stage(x)
         elif isinstance(stage, PatchMerging):
@@ -50,20 +51,20 @@ def _next_block(method: InWindows, i: int) -> int:
 
 
 def merged(stage: PatchMerging, prompts: Tensor) -> Tensor:
-    """Prompts (B, p, width) as patch merging makes them of four copies: (B, p, 2 * width)."""
+    """Prompts (B or 1, p, width) as patch merging makes them of four copies: (B or 1, p, 2 * width)."""
     return stage.reduction(stage.norm(torch.cat([prompts] * 4, dim=-1)))
 
 
 def prompted_block(
     block: SwinTransformerBlock, x: Tensor, prompts: Tensor, carried: bool
 ) -> tuple[Tensor, Tensor | None]:
-    """What `block` puts out for the map x (B, H, W, C) and for prompts (B, p, C) in its windows; None where not `carried`.
+    """The map x (B, H, W, C) as `block` puts it out, and so the prompts (B or 1, p, C) in its windows; None if not `carried`.
 
     timm.models.swin_transformer.SwinTransformerBlock is x + attn(norm1(x)) over (shifted) windows, then x + mlp(norm2(x)).
     """
     height, width = x.shape[1:3]
     windows, mask, padded = _windows(block, block.norm1(x))  # (B * nW, N, C)
-    seen, told = _attend(block.attn, windows, block.norm1(prompts), mask, carried)
+    seen, told = _attend(block.attn, windows, block.norm1(prompts), mask, len(x), carried)
     shape = (-1, *block.window_size, x.shape[-1])
     seen = window_reverse(seen.view(shape), block.window_size, *padded)[:, :height, :width]
     x = x + torch.roll(seen, block.shift_size, dims=(1, 2))
@@ -84,16 +85,15 @@ def _windows(block: SwinTransformerBlock, x: Tensor) -> tuple[Tensor, Tensor | N
 
 
 def _attend(
-    attn: WindowAttention, windows: Tensor, prompts: Tensor, mask: Tensor | None, carried: bool
+    attn: WindowAttention, windows: Tensor, prompts: Tensor, mask: Tensor | None, batch: int, carried: bool
 ) -> tuple[Tensor, Tensor | None]:
-    """Attention of windows (B * nW, N, C) over themselves and prompts (B, p, C); where `carried`, the prompts' own, too.
+    """Attention of windows (B * nW, N, C) over themselves and prompts (B or 1, p, C); where `carried`, the prompts' own, too.
 
     The latter is its mean over the windows.
     """
-    batch, count = prompts.shape[:2]
-    each = len(windows) // batch  # windows of an image; window_partition puts those of one image together
+    count, each = prompts.shape[1], len(windows) // batch  # window_partition puts the windows of one image together
     q, k, v = _heads(attn, windows)
-    pq, pk, pv = (t.repeat_interleave(each, dim=0) for t in _heads(attn, prompts))
+    pq, pk, pv = _heads(attn, prompts).unsqueeze(2).expand(-1, -1, len(windows) // len(prompts), -1, -1, -1).flatten(1, 2)
     keys, values = torch.cat([pk, k], dim=2), torch.cat([pv, v], dim=2)
     bias = attn._get_rel_pos_bias()  # (1, H, N, N)
     if mask is not None:
