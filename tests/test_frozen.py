@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import pytest
 import timm.models.vision_transformer as vit
 import torch
@@ -122,6 +124,12 @@ def test_ways_are_chosen_by_the_clock_in_bfloat16_alone(monkeypatch):
         monkeypatch.setattr(ways, "products_gain", lambda gain=products: gain)
         monkeypatch.setattr(ways, "packing_gain", lambda gain=packing_: gain)
         assert ways.choose_how(BFLOAT16) == chosen
+
+
+@pytest.mark.parametrize("can", [True, False])
+def test_a_run_goes_on_with_packed_weights_only_where_it_can(can, monkeypatch):
+    monkeypatch.setattr(ways, "can_pack", lambda kind: can)
+    assert ways.choose_how(BFLOAT16, asdict(How(True, PRODUCTS, packed=True))) == How(True, PRODUCTS, packed=can)
 
 
 def test_ways_are_tried_once_and_only_where_they_can(monkeypatch):

@@ -106,7 +106,7 @@ def test_it_goes_on_with_the_same_parts_of_batches_whatever_memory_is_free(small
 
 def test_it_goes_on_in_the_same_ways_whatever_is_faster_now(small_spec, finished_run, tmp_path, monkeypatch):
     with monkeypatch.context() as then:
-        then.setattr(execute, "choose_how", lambda precision: How(True, PRODUCTS))
+        then.setattr(execute, "choose_how", lambda precision, before: How(True, PRODUCTS))
         run = broken(small_spec, tmp_path, after=1)
     resume(run.folder)
     assert equal(run, finished_run) and finished_run.status["how"] == asdict(How())

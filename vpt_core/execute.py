@@ -25,7 +25,7 @@ from vpt_core.epochs import EpochFiles
 from vpt_core.errors import UserError
 from vpt_core.files import PART, write_whole
 from vpt_core.memory import SHARE, available, images_at_once
-from vpt_core.methods.how import How, choose_how
+from vpt_core.methods.how import choose_how
 from vpt_core.metrics import score
 from vpt_core.model import Model
 from vpt_core.precision import FLOAT32, choose_precision
@@ -128,7 +128,7 @@ def _execute(run: Run, status: dict[str, Any], stop: Callable[[], bool]) -> Iter
     build = partial(Model, backbone, spec.method, spec.options, len(task.classes), spec.seed, spec.image_size)
     model = build(status["precision"])
     if getattr(model.method, "by_hand", False):
-        model.method.how = How(**status["how"]) if "how" in status else choose_how(status["precision"])
+        model.method.how = choose_how(status["precision"], status.get("how"))
     status |= {
         "classes": list(task.classes),
         "task_title": task.title,

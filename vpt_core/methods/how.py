@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any
 
 import torch
 from torch import nn
@@ -36,12 +37,15 @@ class How:
 USUAL = How()
 
 
-def choose_how(precision: str) -> How:
-    """The faster ways of this processor, tried once.
+def choose_how(precision: str, before: dict[str, Any] | None = None) -> How:
+    """The faster ways of this processor, tried once; or those of the part of a run `before`, as far as this processor can.
 
     In float32 the usual ones, untried: neither other way was the faster one where it was measured, and a choice by the clock
     would give other last digits from one time to the next.
     """
+    if before is not None:
+        how = How(**before)
+        return how if can_pack(torch.bfloat16) else replace(how, packed=False)
     if precision != BFLOAT16:
         return USUAL
     return How(attention=PRODUCTS if products_gain() >= WORTH else FLASH, packed=packing_gain() >= WORTH)
