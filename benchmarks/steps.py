@@ -68,8 +68,8 @@ def inference(model: Callable[[Tensor], Tensor], x: Tensor) -> Callable[[], None
 
 
 def deep(backbone: Backbone, size: int, prompts: int = 50, layers: str = "all", precision: str = FLOAT32,
-         **path: bool) -> Model:
-    """VPT-deep, by the path that a run chooses or by another one (`keyed`, `by_hand`)."""
+         **path: object) -> Model:
+    """VPT-deep, by the path that a run chooses or by another one (`keyed`, `by_hand`, `how`)."""
     options = {"prompts": prompts, "dropout": 0.0, "layers": layers}
     model = Model(backbone, "vpt-deep", options, CLASSES, image_size=size, precision=precision)
     vars(model.method).update({"how": choose_how(precision), **path})
