@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
+import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
@@ -33,7 +34,10 @@ from torch.nn import functional as F  # noqa: E402
 from benchmarks.flops import flops, products  # noqa: E402
 from benchmarks.side_by_side import Ratio, machine, ratio, seconds_of  # noqa: E402
 from vpt_core.backbones import Backbone, load_backbone  # noqa: E402
-from vpt_core.methods.how import choose_how, packing_gain, products_gain  # noqa: E402
+from vpt_core.embed import Feed  # noqa: E402
+from vpt_core.memory import held  # noqa: E402
+from vpt_core.methods.how import How, choose_how, packing_gain, products_gain  # noqa: E402
+from vpt_core.mixed import Pass, plan_of  # noqa: E402
 from vpt_core.model import Model  # noqa: E402
 from vpt_core.precision import BFLOAT16, FLOAT32, WORTH, bfloat16_gain  # noqa: E402
 
@@ -113,6 +117,28 @@ def autocast(run: Callable[[], None]) -> Callable[[], None]:
     return inside
 
 
+def many_tasks(backbone: Backbone, size: int) -> dict[str, Callable[[], object]]:
+    """One pass of 24 images, each of a task with 10 deep prompts a layer: of 24 tasks, or all of the same one."""
+    models = [Model(backbone, "vpt-deep", {"prompts": 10}, CLASSES, seed, size).eval() for seed in range(24)]
+    plans, x = [plan_of(model) for model in models], torch.rand(24, 3, size, size)
+    return {"24 tasks": lambda: Pass(backbone, plans).logits(x), "one task": lambda: Pass(backbone, plans[:1] * 24).logits(x)}
+
+
+def memory(backbone: Backbone, size: int, prompts: int, bfloat16: bool) -> dict[str, Ratio]:
+    """What one more image holds for the backward of a deep step, against prompts as tokens in float32."""
+    data = Feed(np.zeros((2, size, size, 3), np.uint8), torch.zeros(2, dtype=torch.int64), 0)
+
+    def each(**path: object) -> int:
+        model = deep(backbone, size, prompts, **path)
+        return held(model, data, 2) - held(model, data, 1)
+
+    whole = each(keyed=False)
+    found = {HELD[0]: each() / whole, HELD[1]: each(how=How(lean=True)) / whole}
+    if bfloat16:
+        found[HELD[2]] = each(precision=BFLOAT16) / whole
+    return {row: Ratio(share, share, share) for row, share in found.items()}
+
+
 def measure(
     name: str, batch: int, rounds: int, size: int = 224, prompts: int = 50, only: tuple[str, ...] = (), bfloat16: bool = False
 ) -> dict[str, Ratio]:
@@ -141,6 +167,7 @@ def measure(
         "linear, live": step(linear, x),
         "linear, cached": cached(linear, x),
     }
+    variants |= many_tasks(backbone, size // 2)
     peft = peft_lora(backbone) if find_spec("peft") else None
     if peft:
         variants["peft's LoRA"] = step(peft, x)
@@ -154,17 +181,24 @@ def measure(
     rows = {row: pair for row, pair in ROWS.items() if (not only or row in only) and set(pair) <= set(variants)}
     found = {}
     # Inference takes turns by itself: a step before it leaves the allocator in another state, and it is short.
-    for group, times in ([row for row in rows if "inference" not in row], 1), ([row for row in rows if "inference" in row], 2):
+    steps = [row for row in rows if not row.startswith(INFERENCE)]
+    for group, times in (steps, 1), ([row for row in rows if row not in steps], 2):
         wanted = {k: variants[k] for row in group for k in rows[row]}
         seconds = seconds_of(wanted, times * rounds)
         found |= {row: ratio(seconds, *rows[row]) for row in group}
     if RATE in found:  # of times so far: the other way round it is that of rates, were the numbers of operations equal
         found[RATE] = found[RATE].times(flops(backbone, tokens, batch, prompts) / (2 * SQUARE**3))
-    return {row: found[row] for row in rows}
+    return {row: found[row] for row in rows} | memory(backbone, size, prompts, bfloat16)
 
 
 RATE = "operations a second of a deep step / of one large matrix product"
 SQUARE = 1024
+HELD = (
+    "memory an image holds for the backward, deep / concatenated",
+    "memory an image holds, computing most of it again / concatenated",
+    "memory an image holds in bfloat16 / concatenated in float32",
+)
+INFERENCE = ("prompted inference", "inference")
 ROWS = {
     "deep step / concatenated": ("deep", "deep, concatenated"),
     "deep step / the same with autograd's backward": ("deep", "deep, autograd's backward"),
@@ -179,6 +213,7 @@ ROWS = {
     "last 4 of 12 layers, cached / all": ("deep, last 4, cached", "deep"),
     "last 1 of 12 layers, cached / all": ("deep, last 1, cached", "deep"),
     "prompted inference / bare backbone": ("prompted", "backbone"),
+    "inference of 24 tasks in one batch / of one task (112 px, 10 prompts)": ("24 tasks", "one task"),
     "linear step, cached / live": ("linear, cached", "linear, live"),
     "deep step in bfloat16 / concatenated in float32": ("deep, bfloat16", "deep, concatenated"),
     "deep step in bfloat16 / float32 forward of the bare backbone": ("deep, bfloat16", "backbone"),

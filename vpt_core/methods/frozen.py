@@ -20,7 +20,7 @@ from torch.autograd.function import once_differentiable
 
 from vpt_core.methods.attending import attend, attend_backward
 from vpt_core.methods.how import USUAL, How
-from vpt_core.methods.keyed import can_key, project
+from vpt_core.methods.keyed import added, can_key, project
 from vpt_core.methods.packing import backwards, forwards
 
 _norm_backward = torch.ops.aten.native_layer_norm_backward
@@ -76,10 +76,10 @@ def _forward(
     normed, *norm1 = _norm(block.norm1, x)
     q, kv = project(attn, normed, rows, how.packed)
     told, sums = attend(how.attention, q, *_join(kv, k, v))
-    x2 = x[:, :rows] + block.ls1(forwards(attn.proj, told.transpose(1, 2).flatten(2), how.packed))
+    x2 = added(x[:, :rows], block.ls1, forwards(attn.proj, told.transpose(1, 2).flatten(2), how.packed))
     normed, *norm2 = _norm(block.norm2, x2)
     hidden = forwards(mlp.fc1, normed, how.packed)
-    out = x2 + block.ls2(forwards(mlp.fc2, mlp.act(hidden), how.packed)) if to_the_end else None
+    out = added(x2, block.ls2, forwards(mlp.fc2, mlp.act(hidden), how.packed)) if to_the_end else None
     return [out, *norm1, q, kv, told, sums, x2, *norm2, hidden]
 
 
@@ -89,7 +89,8 @@ def _backward(
     """Gradients of x (None unless `on`), k and v."""
     attn, mlp = block.attn, block.mlp
     mean1, rstd1, q, kv, told, sums, x2, mean2, rstd2, hidden = kept
-    grad_hidden = torch.ops.aten.gelu_backward(backwards(mlp.fc2, _scaled(block.ls2, grad), how.packed), hidden)
+    grad_hidden = backwards(mlp.fc2, _scaled(block.ls2, grad), how.packed)
+    torch.ops.aten.gelu_backward.grad_input(grad_hidden, hidden, grad_input=grad_hidden)
     grad_x2 = _through_norm(block.norm2, backwards(mlp.fc1, grad_hidden, how.packed), x2, mean2, rstd2).add_(grad)
     grad_told = backwards(attn.proj, _scaled(block.ls1, grad_x2), how.packed)
     grad_told = grad_told.unflatten(-1, (attn.num_heads, -1)).transpose(1, 2)

@@ -8,7 +8,7 @@ The queries, attention rows and feed-forward of the prompts are never computed. 
 from __future__ import annotations
 
 import torch
-from timm.layers import Attention
+from timm.layers import Attention, LayerScale
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -40,8 +40,13 @@ def block_beside(block: Block, x: Tensor, beside: Tensor, rows: int | None = Non
     """
     x_norm = block.norm1(x)
     kept = x[:, :rows]
-    x = kept + block.ls1(_attend(block.attn, x_norm, beside, kept.shape[1], mask))
-    return x + block.ls2(block.mlp(block.norm2(x)))
+    x = added(kept, block.ls1, _attend(block.attn, x_norm, beside, kept.shape[1], mask))
+    return added(x, block.ls2, block.mlp(block.norm2(x)))
+
+
+def added(x: Tensor, scale: nn.Module, part: Tensor) -> Tensor:
+    """x + scale(part), where scale is a block's `ls1` or `ls2`: a LayerScale's product and sum in one pass over memory."""
+    return torch.addcmul(x, part, scale.gamma) if isinstance(scale, LayerScale) else x + scale(part)
 
 
 def _attend(attn: Attention, x: Tensor, beside: Tensor, rows: int, mask: Tensor | None) -> Tensor:
