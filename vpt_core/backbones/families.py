@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from vpt_core.backbones.backbone import Backbone
 from vpt_core.backbones.cards import Card, Family
+from vpt_core.errors import UserError
 
 
 class ViT(Backbone):
@@ -120,6 +121,15 @@ class Whole(Backbone):
     def pool(self, x: Tensor) -> Tensor:
         """These features to one vector an image (B, d)."""
         return self.net.forward_head(x, pre_logits=True)
+
+    def check_size(self, size: int) -> None:
+        """What sizes an unknown model takes only a try can tell: one image of zeros goes through."""
+        super().check_size(size)
+        try:
+            feature_shape(self.net, size)
+        except Exception as error:  # whatever a model of timm that works otherwise may raise
+            raise UserError(f"{self.title} cannot work on images of {size} pixels a side ({type(error).__name__}). "
+                            f"It does on {', '.join(map(str, self.sizes))}.") from error
 
 
 def _flat(stages: nn.Sequential) -> list[nn.Module]:
