@@ -161,7 +161,9 @@ def wrap(net: nn.Module, card: Card) -> Backbone:
 
 @torch.no_grad()
 def feature_shape(net: nn.Module, size: int) -> tuple[int, ...]:
-    """Shape of the features of one image, found by running `net` (on "meta" nothing is computed)."""
+    """Shape of the features of one image, found by running `net` (on "meta" nothing is computed) in eval mode, as it will be:
+    batch norms in training take no single image."""
+    net.eval()
     device = next(net.parameters()).device
     x = net.forward_features(torch.zeros(1, 3, size, size, device=device))
     return tuple(net.forward_head(x, pre_logits=True).shape)
