@@ -215,7 +215,7 @@ def test_only_sizes_that_an_unknown_model_takes_are_offered_and_others_are_refus
 
 
 def test_a_model_with_batch_norms_over_single_numbers_is_described():
-    assert card("skresnet18").depth == 0  # its attention over channels squeezes a map to one number a channel
+    assert card("skresnet18").depth == 8  # its attention over channels squeezes a map to one number a channel
 
 
 def test_a_twin_shares_every_tensor_and_no_module():
