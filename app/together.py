@@ -36,7 +36,7 @@ class Asked:
     def count(self) -> str:
         """How many tasks there are and how often the backbone runs for them: "24 tasks, one pass"."""
         tasks, passes = len(self.many.names), len(self.many.passes())
-        way = "one pass" if passes == 1 else f"{passes} passes, one for each image size"
+        way = "one pass" if passes == 1 else f"{passes} passes: prompts in a ViT and heads of one image size share one"
         return f"{tasks} task{'s' * (tasks != 1)}, {way}" if tasks else "no task yet"
 
 
@@ -103,7 +103,8 @@ def _add_strangers(many: Many, file: Path) -> None:
     many.remove(name)
     if size > largest:
         raise UserError(f"{file.name} was tuned at {size} pixels a side; here {largest} are taken at most.")
-    raise UserError(f"{file.name} is {title}, which needs a pass of its own; here all tasks share one. Add prompts or heads.")
+    raise UserError(f"{file.name} is {title}, which needs a pass of its own on {many.backbone.title}; here all share one. "
+                    "Add prompts in a ViT, or heads.")
 
 
 def answers(asked: Asked, pixels: np.ndarray) -> dict[str, Any]:
