@@ -91,20 +91,19 @@ def _refusals(many: Many, file: Path, strangers: bool = False) -> Iterator[str]:
 
 
 def _add_strangers(many: Many, file: Path) -> None:
-    """Add a file of which nothing is known. Raises `UserError` also where it would cost more than a row of a pass."""
+    """Add a file of which nothing is known. Raises `UserError` also where it would change the model."""
     megabytes = file.stat().st_size / 1e6 if file.is_file() else 0.0
     if megabytes > MOST_MB:
         raise UserError(f"{file.name} has {megabytes:.0f} MB; here {MOST_MB} MB are taken at most.")
     name = many.add(file)
     size, largest = many.classifier(name).about.image_size, max(many.backbone.sizes)
-    if many.shares(name) and size <= largest:
+    method = many.model(name).method
+    if (many.shares(name) or isinstance(method, Prompted)) and size <= largest:
         return
-    title = many.model(name).method.title
     many.remove(name)
     if size > largest:
         raise UserError(f"{file.name} was tuned at {size} pixels a side; here {largest} are taken at most.")
-    raise UserError(f"{file.name} is {title}, which needs a pass of its own on {many.backbone.title}; here all share one. "
-                    "Add prompts in a ViT, or heads.")
+    raise UserError(f"{file.name} is {method.title}, which changes the model and needs its own pass. Add prompts or heads.")
 
 
 def answers(asked: Asked, pixels: np.ndarray) -> dict[str, Any]:
