@@ -81,8 +81,8 @@ def _listed(values: dict[str, Any]) -> str:
 
 
 def _repository(found: Card) -> str | None:
-    """Where the hub has the backbone's weights; None for bundled and random ones."""
-    config = None if found.bundled or found.random else get_pretrained_cfg(found.timm)
+    """Where the hub has the backbone's weights; None for bundled and random ones, and those of a file."""
+    config = None if found.bundled or found.random or found.source else get_pretrained_cfg(found.timm)
     return config.hf_hub_id or None if config else None
 
 
