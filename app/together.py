@@ -36,7 +36,7 @@ class Asked:
     def count(self) -> str:
         """How many tasks there are and how often the backbone runs for them: "24 tasks, one pass"."""
         tasks, passes = len(self.many.names), len(self.many.passes())
-        way = "one pass" if passes == 1 else f"{passes} passes, one for each image size"
+        way = "one pass" if passes == 1 else f"{passes} passes: prompts in a ViT and heads of one image size share one"
         return f"{tasks} task{'s' * (tasks != 1)}, {way}" if tasks else "no task yet"
 
 
@@ -91,19 +91,19 @@ def _refusals(many: Many, file: Path, strangers: bool = False) -> Iterator[str]:
 
 
 def _add_strangers(many: Many, file: Path) -> None:
-    """Add a file of which nothing is known. Raises `UserError` also where it would cost more than a row of a pass."""
+    """Add a file of which nothing is known. Raises `UserError` also where it would change the model."""
     megabytes = file.stat().st_size / 1e6 if file.is_file() else 0.0
     if megabytes > MOST_MB:
         raise UserError(f"{file.name} has {megabytes:.0f} MB; here {MOST_MB} MB are taken at most.")
     name = many.add(file)
     size, largest = many.classifier(name).about.image_size, max(many.backbone.sizes)
-    if many.shares(name) and size <= largest:
+    method = many.model(name).method
+    if (many.shares(name) or isinstance(method, Prompted)) and size <= largest:
         return
-    title = many.model(name).method.title
     many.remove(name)
     if size > largest:
         raise UserError(f"{file.name} was tuned at {size} pixels a side; here {largest} are taken at most.")
-    raise UserError(f"{file.name} is {title}, which needs a pass of its own; here all tasks share one. Add prompts or heads.")
+    raise UserError(f"{file.name} is {method.title}, which changes the model and needs its own pass. Add prompts or heads.")
 
 
 def answers(asked: Asked, pixels: np.ndarray) -> dict[str, Any]:

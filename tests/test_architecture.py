@@ -14,7 +14,8 @@ ROOT = Path(__file__).parents[1]
 FILES = [*sorted((ROOT / "vpt_core").rglob("*.py")), *sorted((ROOT / "app").rglob("*.py")), ROOT / "app.py"]
 LIBRARY = [file for file in FILES if file.is_relative_to(ROOT / "vpt_core")]
 
-GROUND = {"errors", "table", "options", "spec", "metrics", "paired", "paths", "ledger", "files", "shortage", "tensor_header"}
+GROUND = {"errors", "table", "options", "spec", "metrics", "paired", "paths", "layers", "ledger", "files", "shortage",
+          "tensor_header"}  # fmt: skip
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "paths": set(),
@@ -25,7 +26,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "options": {"errors"},
     "metrics": {"errors"},
     "paired": {"errors"},
-    "ledger": {"errors", "table"},
+    "layers": {"errors"},
+    "ledger": {"errors", "layers", "table"},
     "spec": {"errors", "options"},
     "tasks": GROUND - {"spec"},
     "backbones": GROUND - {"spec"},

@@ -207,6 +207,17 @@ def test_a_model_that_takes_one_size_says_so():
     assert told.fixed_size and told.sizes == (224,) and told.depth == 0
 
 
+def test_only_sizes_that_an_unknown_model_takes_are_offered_and_others_are_refused():
+    told = card("sehalonet33ts")  # cuts maps into blocks that only some sizes divide, and declares no size as its only one
+    assert told.family == "other" and told.sizes == (256,) and told.default_size == 256
+    with pytest.raises(UserError, match="112 pixels a side .*It does on 256"):
+        load_backbone("sehalonet33ts:random").check_size(112)
+
+
+def test_a_model_with_batch_norms_over_single_numbers_is_described():
+    assert card("skresnet18").depth == 8  # its attention over channels squeezes a map to one number a channel
+
+
 def test_a_twin_shares_every_tensor_and_no_module():
     backbone = make()
     twin = backbone.twin()

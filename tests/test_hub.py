@@ -212,7 +212,7 @@ def test_the_card_says_what_it_is(about):
         assert part in text
 
 
-@pytest.mark.parametrize("backbone", ["vit-s14-saliency", "vit-b16-augreg:random"])
+@pytest.mark.parametrize("backbone", ["vit-s14-saliency", "vit-b16-augreg:random", "swin-t:own.safetensors"])
 def test_a_backbone_that_the_hub_does_not_have_is_not_named_as_base_model(about, backbone):
     assert "base_model" not in ModelCard(model_card(replace(about, backbone=backbone), 1)).data.to_dict()
 

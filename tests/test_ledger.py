@@ -121,7 +121,8 @@ def test_places_of_prompts():
         learned("vpt-deep", {"place": "pixel"}, VIT_B16, 5)
 
 
-@pytest.mark.parametrize(("layers", "some"), [("all", 12), ("9-12", 4), ("1, 6,12", 3), ("1-3,2-4", 4)])
+@pytest.mark.parametrize(("layers", "some"), [("all", 12), ("9-12", 4), ("1, 6,12", 3), ("1-3,2-4", 4), ("first 3", 3),
+                                             ("last 4", 4)])
 def test_prompted_layers(layers, some):
     options = {"prompts": 3, "layers": layers}
     assert learned("vpt-deep", options, VIT_B16, 5) == some * 3 * 768 + 5 * 769

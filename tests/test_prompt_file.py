@@ -66,6 +66,7 @@ def test_it_says_what_it_is(finished_run):
                     "shared": False}, "classes": ["a", "b", "c"], "image_size": SIZE,
         "task": "Small", "seed": 4, "library": "0.1.0", "format": 1,
         "metrics": {"test": {"correct": finished_run.test.correct, "total": 6}},
+        "preprocessing": {"squash": [224, SIZE], "filter": "bicubic", "mean": [0.5] * 3, "std": [0.5] * 3},
     }  # fmt: skip
     assert set(tensors) == {"head.weight", "head.bias", "method.prompts"}
 
@@ -229,6 +230,8 @@ ABOUT = {
     "nested class": ({"classes": ["a", "b", nested(300)]}, "two classes or more"),
     "metrics": ({"metrics": [1]}, "metrics as"),
     "later format": ({"format": 2}, "has format 2; this version reads format 1"),
+    "other preprocessing": ({"preprocessing": {"squash": [256], "filter": "bicubic"}}, "prepared as .*256.*; here they are"),
+    "preprocessing as text": ({"preprocessing": "bicubic"}, "preprocessing as 'bicubic'; it has to be of type dict"),
     "something more": ({"hook": "os.system"}, "description that is not a prompt file's"),
     "null": ({"task": None}, "task as 'None'"),
 }
@@ -253,8 +256,14 @@ def test_a_description_that_is_none(case, forged):
 
 def test_a_missing_field(forged, finished_run):
     said, _ = parts(finished_run.prompt_file)
-    for name in said:
+    for name in said.keys() - {"preprocessing"}:
         refuse(forged(text=json.dumps({k: v for k, v in said.items() if k != name})), "it needs backbone, weights_hash")
+
+
+def test_a_file_from_before_preprocessing_was_recorded_still_loads(forged, finished_run):
+    said, _ = parts(finished_run.prompt_file)
+    del said["preprocessing"]
+    assert load_prompt(forged(text=json.dumps(said))).about.preprocessing == {}
 
 
 def test_a_backbone_of_other_weights_is_refused_also_when_given(finished_run):

@@ -106,10 +106,21 @@ def test_files_that_are_refused_do_not_stop_the_others(run_of, tmp_path, monkeyp
     value = section.show(None, PHOTO, [str(file) for file in files])
     assert [row["task"] for row in value["rows"]] == ["Small", "Good"]
     words = ["not a valid safetensors file", "was tuned on other weights", "at 1024 pixels a side; here 224 are taken at most",
-             "is Bias, which needs a pass of its own", "MB are taken at most", "There is no file 'gone.safetensors'"]
+             "is Bias, which changes the model", "MB are taken at most", "There is no file 'gone.safetensors'"]
     assert len(value["left_out"]) == len(words)
     for sentence, said in zip(value["left_out"], words, strict=True):
         assert said in sentence
+
+
+def test_prompts_in_a_swin_are_taken_though_each_needs_a_pass_of_its_own(tmp_path):
+    backbone = load_backbone("swin_tiny_patch4_window7_224:random")
+    many = together.Many(backbone)
+    for k in range(2):
+        together._add_strangers(many, file_of(tmp_path, backbone, "vpt-deep", {"prompts": 2}, 2 + k, "Swum"))
+    asked = together.Asked(many, many.names, ())
+    assert asked.count.startswith("2 tasks, 2 passes: prompts in a ViT")
+    value = together.answers(asked, PHOTO)
+    assert [row["task"] for row in value["rows"]] == ["Swum", "Swum (2)"] and json.loads(json.dumps(value)) == value
 
 
 def test_a_strangers_file_never_names_a_backbone_to_load(run_of, tmp_path, monkeypatch):

@@ -29,7 +29,7 @@ from vpt_core.methods.how import choose_how
 from vpt_core.metrics import score
 from vpt_core.model import Model
 from vpt_core.precision import FLOAT32, choose_precision
-from vpt_core.prompt_file import About, save_prompt
+from vpt_core.prompt_file import About, preprocessing, save_prompt
 from vpt_core.runs import Run, check_unfinished, new_run, process_id, write_array, write_json
 from vpt_core.shortage import shortage, shortages_in_words
 from vpt_core.spec import Spec
@@ -160,6 +160,7 @@ def _execute(run: Run, status: dict[str, Any], stop: Callable[[], bool]) -> Iter
         task=task.title,
         seed=spec.seed,
         library=__version__,
+        preprocessing=preprocessing(backbone, spec.image_size),
     )
     owner = {"images": task.fingerprint, "frozen weights": backbone.weights_hash}
     checkpoints = Checkpoints(run.checkpoint, run.prompt_file, about, owner)

@@ -26,7 +26,7 @@ with. What stayed frozen is not in it, and neither is any image or code.
 
 - Backbone: {backbone_title}, {backbone}, weights {weights_hash}
 - Method: {title}, {method}{options}
-- Images: {image_size} pixels a side
+- Images: {image_size} pixels a side{prepared}
 - Test: {tested}
 - Seed {seed}, {library}
 - {count} classes: {classes}
@@ -69,16 +69,20 @@ def model_card(about: About, file_bytes: int, repo_id: str = "name/repo") -> str
     text = _TEXT.format(
         task=_code(about.task), title=method.title, backbone_title=found.title, kilobytes=file_bytes / 1000,
         backbone=_code(about.backbone), weights_hash=_code(about.weights_hash), method=_code(method.name),
-        options="".join(f", {_code(f'{name} = {value}')}" for name, value in about.options.items()),
-        image_size=about.image_size, tested=score if score else "the file does not say", seed=about.seed,
-        library=_code(f"{LIBRARY} {about.library}"), count=len(about.classes), classes=_names(about.classes), repo_id=repo_id,
+        options=_listed(about.options), image_size=about.image_size, prepared=_listed(about.preprocessing),
+        tested=score if score else "the file does not say", seed=about.seed, library=_code(f"{LIBRARY} {about.library}"),
+        count=len(about.classes), classes=_names(about.classes), repo_id=repo_id,
     )  # fmt: skip
     return f"---\n{data.to_yaml()}\n---\n\n{text}"
 
 
+def _listed(values: dict[str, Any]) -> str:
+    return "".join(f", {_code(f'{name} = {value}')}" for name, value in values.items())
+
+
 def _repository(found: Card) -> str | None:
-    """Where the hub has the backbone's weights; None for bundled and random ones."""
-    config = None if found.bundled or found.random else get_pretrained_cfg(found.timm)
+    """Where the hub has the backbone's weights; None for bundled and random ones, and those of a file."""
+    config = None if found.bundled or found.random or found.source else get_pretrained_cfg(found.timm)
     return config.hf_hub_id or None if config else None
 
 

@@ -46,6 +46,19 @@ class About:
     library: str
     metrics: dict[str, Any] = field(default_factory=dict)
     format: int = FORMAT
+    preprocessing: dict[str, Any] = field(default_factory=dict)
+    """What `preprocessing` gives; empty in files from before it was recorded."""
+
+
+def preprocessing(backbone: Backbone, image_size: int) -> dict[str, Any]:
+    """How a photo comes to the pixels that `backbone` takes in, for whoever has to do it elsewhere.
+
+    squash   sides in pixels of the squares that it is resized to, one after the other, whatever its proportions
+    filter   of resizing, with antialiasing
+    mean     and std: of each colour, R, G and B from 0 to 1; pixels are less the mean, over the deviation
+    """
+    mean, std = (part.flatten().tolist() for part in (backbone.mean, backbone.std))
+    return {"squash": [STORE_SIZE, image_size], "filter": "bicubic", "mean": mean, "std": std}
 
 
 class Classifier:
@@ -93,6 +106,10 @@ def load_prompt(path: str | Path, backbone: Backbone | None = None) -> Classifie
             f"{backbone.title} (hash {backbone.weights_hash[:12]}). Load the backbone it was tuned on."
         )
     backbone.check_size(about.image_size)
+    here = preprocessing(backbone, about.image_size)
+    if about.preprocessing not in ({}, here):
+        raise UserError(f"{path.name} was tuned on images prepared as {str(about.preprocessing)[:200]}; here they are prepared "
+                        f"as {here}. Use it with the library that made it ({about.library}).")
     # Before the model is built: a description may not ask for more memory than the file itself takes.
     if "head.bias" not in shapes or math.prod(shapes["head.bias"].sizes) != len(about.classes):
         raise UserError(f"{path.name} names {len(about.classes)} classes, and has no head for so many.")
@@ -157,6 +174,8 @@ def _about(name: str, text: str) -> About:
         raise UserError(f"{name} has a description that cannot be read ({error}).") from error
     types = {"str": str, "int": int, "dict[str, Any]": dict, "list[str]": list}
     wanted = {f.name: types[str(f.type)] for f in fields(About)}
+    if isinstance(data, dict):
+        data.setdefault("preprocessing", {})
     if not isinstance(data, dict) or set(data) != set(wanted):
         raise UserError(f"{name} has a description that is not a prompt file's: it needs {', '.join(wanted)}.")
     for key, kind in wanted.items():

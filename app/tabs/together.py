@@ -14,8 +14,8 @@ from app.together import answers, asked
 
 _ABOUT = (
     "The frozen model stands in memory once. Every task tuned on it adds its prompts and classes only, so one pass through the "
-    "model answers all of them, each from its own classes, whether the photo shows one or not. Of each task the run with the "
-    "best test accuracy is asked."
+    "model answers all of them, each from its own classes, whether the photo shows one or not. Of each task's runs with "
+    "prompts or only a head, the one with the best test accuracy is asked; methods that change the model cannot share it."
 )
 
 

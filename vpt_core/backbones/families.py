@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from vpt_core.backbones.backbone import Backbone
 from vpt_core.backbones.cards import Card, Family
+from vpt_core.errors import UserError
 
 
 class ViT(Backbone):
@@ -121,6 +122,15 @@ class Whole(Backbone):
         """These features to one vector an image (B, d)."""
         return self.net.forward_head(x, pre_logits=True)
 
+    def check_size(self, size: int) -> None:
+        """What sizes an unknown model takes only a try can tell: one image of zeros goes through."""
+        super().check_size(size)
+        try:
+            feature_shape(self.net, size)
+        except Exception as error:  # whatever a model of timm that works otherwise may raise
+            raise UserError(f"{self.title} cannot work on images of {size} pixels a side ({type(error).__name__}). "
+                            f"It does on {', '.join(map(str, self.sizes))}.") from error
+
 
 def _flat(stages: nn.Sequential) -> list[nn.Module]:
     """The blocks of timm's stages in order, each downsampling as a block of its own."""
@@ -151,7 +161,9 @@ def wrap(net: nn.Module, card: Card) -> Backbone:
 
 @torch.no_grad()
 def feature_shape(net: nn.Module, size: int) -> tuple[int, ...]:
-    """Shape of the features of one image, found by running `net` (on "meta" nothing is computed)."""
+    """Shape of the features of one image, found by running `net` (on "meta" nothing is computed) in eval mode, as it will be:
+    batch norms in training take no single image."""
+    net.eval()
     device = next(net.parameters()).device
     x = net.forward_features(torch.zeros(1, 3, size, size, device=device))
     return tuple(net.forward_head(x, pre_logits=True).shape)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from dataclasses import replace
 
 import torch
@@ -75,6 +76,8 @@ def describe(net: nn.Module, name: str) -> Card:
     fixed = family == "other" and bool(config.get("fixed_input_size"))
     sizes = {max(1, round(size / patch)) * patch for size in (112, 168, 224)} if not fixed else set()
     sizes |= {native // patch * patch}
+    if family == "other":
+        sizes = _taken(net, sizes) or sizes
     params = sum(p.numel() for p in net.parameters())
     card = Card(
         name, name, name, params, 0, patch, "see the model's page", _reads(net), tuple(sorted(sizes)),
@@ -90,6 +93,16 @@ def _reads(net: nn.Module) -> Reads:
     if family_of(net) == "vit":
         return _READS.get(net.global_pool, "own")
     return "mean" if family_of(net) in ("swin", "conv") else "own"
+
+
+def _taken(net: nn.Module, sizes: set[int]) -> set[int]:
+    """Those of `sizes` that `net` gives features for."""
+    found = set()
+    for size in sizes:
+        with suppress(Exception):  # whatever a model of timm that works otherwise may raise
+            feature_shape(net, size)
+            found.add(size)
+    return found
 
 
 def _checked(net: nn.Module, card: Card) -> int:

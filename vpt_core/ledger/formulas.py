@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any
 
-from vpt_core.errors import UserError
+from vpt_core.layers import read_layers
 from vpt_core.ledger.shapes import Block, Shape, linear, norm
 from vpt_core.table import Table
 
@@ -92,7 +91,7 @@ def _deep(
     shape: Shape, image_size: int, prompts: int = 10, place: str = "prepend", layers: str = "all", shared: bool = False
 ) -> int:
     """Shared prompts count once; of Swin once a stage, since stages differ in width."""
-    prompted = [shape.blocks[i - 1] for i in _layers(layers, len(shape.blocks))]
+    prompted = [shape.blocks[i - 1] for i in read_layers(layers, len(shape.blocks))]
     if shared:
         prompted = list({b.stride: b for b in prompted}.values())
     return sum(_prompts(block, image_size, prompts, place) for block in prompted)
@@ -102,20 +101,6 @@ def _prompts(block: Block, image_size: int, prompts: int, place: str) -> int:
     """Prompts of one layer: tokens of their own, or one added to each token of the image."""
     tokens = Table("place of prompts in a layer", {"prepend": prompts, "add": block.tokens(image_size)})[place]
     return tokens * block.width
-
-
-def _layers(text: str, depth: int) -> list[int]:
-    """Layer numbers from "all", "9-12" or "1,6,12"."""
-    text = text.replace(" ", "").lower()
-    if text == "all":
-        return list(range(1, depth + 1))
-    if not re.fullmatch(r"\d+(-\d+)?(,\d+(-\d+)?)*", text):
-        raise UserError(f"Prompted layers is {text!r}; write all, or layers such as 9-12 or 1,6,12.")
-    spans = (part.partition("-") for part in text.split(","))
-    found = sorted({n for first, _, last in spans for n in range(int(first), int(last or first) + 1)})
-    if not found or not 1 <= found[0] <= found[-1] <= depth:
-        raise UserError(f"Prompted layers is {text!r}; this backbone has layers 1 to {depth}.")
-    return found
 
 
 FORMULAS: Table[Callable[..., int]] = Table("method", {

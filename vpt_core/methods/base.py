@@ -13,8 +13,11 @@ from torch import Tensor, nn
 from vpt_core.backbones import Backbone, Card
 from vpt_core.errors import UserError
 from vpt_core.options import check
+from vpt_core.table import Table
 
 Stage = Callable[[Tensor], Tensor]
+METHODS: Table[type[Linear]] = Table("method", {})
+"""Every method by its name; the package fills it."""
 
 
 @dataclass(frozen=True)
@@ -84,9 +87,9 @@ class Linear(nn.Module):
     def check(cls, options: Options, card: Card, size: int) -> None:
         """Raise `UserError` when the method cannot work so on this backbone at images of `size` pixels a side."""
         if card.family not in cls.families:
-            raise UserError(
-                f"{cls.title} needs {cls.needs}, which {card.title} does not have. Choose another method or backbone."
-            )
+            others = ", ".join(method.title for method in METHODS.values() if card.family in method.families)
+            raise UserError(f"{cls.title} needs {cls.needs}, which {card.title} does not have. Choose another backbone, or "
+                            f"a method that this one takes: {others}.")
 
     @classmethod
     def read_options(cls, given: dict[str, Any]) -> Options:

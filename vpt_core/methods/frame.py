@@ -34,6 +34,7 @@ class Frame(Linear):
     def __init__(self, backbone: Backbone, options: FrameOptions, generator: torch.Generator, size: int) -> None:
         super().__init__(backbone, options, generator, size)
         self.size, w = size, options.width
+        backbone.check_size(size + 2 * w)
         self.cut = 0 if w else len(self.stages)
         self.top_and_bottom = nn.Parameter(torch.zeros(2, 3, w, size + 2 * w))
         self.left_and_right = nn.Parameter(torch.zeros(2, 3, size, w))

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from vpt_core.backbones import Backbone, Card
 from vpt_core.errors import UserError
+from vpt_core.layers import read_layers
 from vpt_core.methods.base import Linear, Options
 from vpt_core.methods.frozen import can_freeze, frozen_block
 from vpt_core.methods.how import USUAL
 from vpt_core.methods.keyed import block_beside, can_key, keys_and_values
-from vpt_core.methods.layers import read_layers
 from vpt_core.methods.prototypes import prototypes
 from vpt_core.methods.windows import run_windows
 from vpt_core.options import option
