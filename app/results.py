@@ -69,7 +69,8 @@ class Result:
             shots,
             _seeds_in_words(self.seeds),
         ]
-        return ("Recorded: " if self.recorded else "") + " · ".join(parts)
+        kind = "Recorded: " if self.recorded else "Loaded: " if status.get("loaded") else ""
+        return kind + " · ".join(parts)
 
     @property
     def task(self) -> Task:
@@ -106,7 +107,8 @@ def all_results() -> dict[str, Result]:
     for run in [*(list_runs(mine) if mine else []), *list_runs(RECORDED)]:
         if run.finished:
             spec = run.spec
-            same = [str(run.folder.parent == RECORDED), Path(spec.task).name, spec.backbone, spec.image_size, spec.shots]
+            kind = "loaded" if run.status.get("loaded") else str(run.folder.parent == RECORDED)
+            same = [kind, Path(spec.task).name, spec.backbone, spec.image_size, spec.shots]
             for seed in (None, spec.seed):
                 key = json.dumps([*same, seed, run.status["task_fingerprint"][:12]])
                 groups.setdefault(key, {}).setdefault(f"{but_seed(spec)} {spec.seed}", run)
@@ -137,3 +139,10 @@ def choices(key: str | None) -> dict[str, Any]:
         "choices": [(result.title, k) for k, result in there.items()],
         "value": key if key in there else next(iter(there), None),
     }
+
+
+def choices_of(mine: list[str], shown: str | None) -> dict[str, Any]:
+    """As `choices`; the value is the result of the runs named in `mine`, if there are any, else `shown`."""
+    names = {key: {run.name for run in result.runs} for key, result in all_results().items()}
+    own = max(names, key=lambda key: (len(names[key].intersection(mine)), -len(names[key])), default=None)
+    return choices(own if own and names[own].intersection(mine) else shown)

@@ -16,7 +16,7 @@ from app.events import LATEST, QUIET, when
 from app.messages import shows_user_errors
 from app.page import Page
 from app.results import find_seed
-from app.tabs import report
+from app.tabs import load, report
 from app.verdict import labels
 from vpt_core.errors import UserError
 from vpt_core.hub import push_prompt
@@ -60,6 +60,7 @@ def build(page: Page, tab: gr.Tab) -> None:
         with gr.Column(scale=3, min_width=320):
             code = gr.Code(language="python", label="Python that uses it", interactive=False, elem_id="save-code")
             _build_hub(page, run)
+            load.build(page)
     shown = [facts, prompt, folder, code]
     when([tab.select, page.result.change], offer, page.result, run).then(pack, [page.result, run], shown, **LATEST)
     run.input(pack, [page.result, run], shown, **LATEST)
