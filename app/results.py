@@ -13,9 +13,11 @@ import numpy as np
 from app import visitors
 from vpt_core.backbones import card
 from vpt_core.comparison import Comparison, compare, shared
+from vpt_core.errors import UserError
 from vpt_core.methods import METHODS
 from vpt_core.paths import ASSETS
 from vpt_core.runs import Run, list_runs
+from vpt_core.spec import Spec
 from vpt_core.standing import but_seed
 from vpt_core.tasks import Task, load_task
 
@@ -74,8 +76,8 @@ class Result:
 
     @property
     def task(self) -> Task:
-        """The images. Raises `UserError` when the data set is not here any more."""
-        return cached_task(self.runs[0].spec.task)
+        """The images. Raises `UserError` when the data set is not here."""
+        return images_of(self.runs[0].spec)
 
     @property
     def test_index(self) -> np.ndarray:
@@ -88,6 +90,14 @@ class Result:
 def cached_task(source: str) -> Task:
     """The task of a run or a page; the latest few stay in memory."""
     return load_task(source)
+
+
+def images_of(spec: Spec) -> Task:
+    """The data set of a run. Raises `UserError` when it is not here."""
+    try:
+        return cached_task(spec.task)
+    except UserError as error:  # its text may name a folder of the server
+        raise UserError("The images of this result are not on this computer; its numbers are.") from error
 
 
 def _seeds_in_words(seeds: list[int]) -> str:

@@ -44,7 +44,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "epochs": GROUND | {"model", "prompt_file"},
     "runs": GROUND | {"backbones", "epochs", "methods", "prompt_file", "train"},
     "held": GROUND | {"tasks"},
-    "run_zip": GROUND | {"backbones", "epochs", "held", "methods", "prompt_file", "runs", "tasks", "train"},
+    "run_zip": GROUND | {"backbones", "epochs", "held", "methods", "model_card", "prompt_file", "runs", "tasks", "train"},
     "standing": GROUND | {"methods", "runs"},
     "worth": GROUND | {"standing"},
     "comparison": GROUND | {"methods", "runs", "standing", "worth"},

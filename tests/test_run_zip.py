@@ -18,7 +18,7 @@ from tiny import RANDOM
 from vpt_core.__main__ import main
 from vpt_core.backbones import BACKBONES, card
 from vpt_core.errors import UserError
-from vpt_core.run_zip import unpack_run
+from vpt_core.run_zip import pack_run, unpack_run
 from vpt_core.runs import Run
 from vpt_core.tasks import ELSEWHERE, load_task
 
@@ -34,10 +34,11 @@ def offered(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def good(finished_run: Run) -> Files:
-    """The files of a run as Save packs them."""
-    found = sorted(file for file in finished_run.folder.rglob("*") if file.is_file())
-    return {f"{finished_run.name}/{file.relative_to(finished_run.folder)}": file.read_bytes() for file in found}
+def good(finished_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Files:
+    """The files of a run as Save packs them, but for the card."""
+    pack_run(finished_run, path := tmp_path_factory.mktemp("packed") / "run.zip")
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist() if not name.endswith("README.md")}
 
 
 def packed(files: Files, tmp_path: Path) -> Path:
@@ -83,6 +84,8 @@ def test_a_saved_run_is_the_same_again(good, finished_run, tmp_path):
 
 
 def test_it_keeps_no_way_to_the_images_of_whoever_made_it(good, finished_run, tmp_path):
+    assert finished_run.spec.task.encode() not in b"".join(good.values())
+    good = with_json("spec.json", task=finished_run.spec.task)(good)
     run = unpack_run(packed(good, tmp_path), tmp_path / "runs")
     assert Path(finished_run.spec.task).is_dir() and run.spec.task == f"{ELSEWHERE}{Path(finished_run.spec.task).name}"
     with pytest.raises(UserError, match="are not here"):

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import zipfile
 from collections.abc import Callable
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from vpt_core.files import write_whole
 from vpt_core.held import Held, number, text, whole
 from vpt_core.methods import METHODS
 from vpt_core.metrics import score
+from vpt_core.model_card import model_card
 from vpt_core.prompt_file import About, Classifier, load_prompt, read_about
 from vpt_core.runs import FINISHED, Run, check_spec, make_folder, write_array, write_json
 from vpt_core.shortage import shortages_in_words
@@ -57,6 +59,19 @@ def unpack_run(source: Path, root: Path, limits: Limits = LIMITS) -> Run:
             shutil.rmtree(folder, ignore_errors=True)
             raise
     return Run(folder)
+
+
+def pack_run(run: Run, path: Path) -> None:
+    """Write the run's folder to `path` as a zip that `unpack_run` takes, with a model card and without a path to its images."""
+    spec = run.spec if run.spec.task in TASKS else replace(run.spec, task=_elsewhere(run.spec.task))
+    texts = {"spec.json": json.dumps(spec.to_json(), indent=1, ensure_ascii=False),
+             "README.md": model_card(read_about(run.prompt_file), run.prompt_file.stat().st_size)}  # fmt: skip
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in sorted(run.folder.rglob("*")):
+            if file.is_file() and file.name not in texts:
+                archive.write(file, run.name / file.relative_to(run.folder))
+        for name, text_of in texts.items():
+            archive.writestr(f"{run.name}/{name}", text_of)
 
 
 def _rebuild(held: Held, spec: Spec, folder: Path) -> None:

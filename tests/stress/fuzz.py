@@ -4,7 +4,8 @@
 
 Each round takes a good zip, tar, tar.gz, prompt file, image or saved run, changes it at random and gives it to what reads such
 files. It counts as a failure when anything but a `UserError` comes out, when it takes longer than `LIMIT`, and when a file is
-left behind. Prints a table, then each failure with the number that repeats it (`--seed N --number 1`); exit code 1 if there is one.
+left behind. Prints a table, then each failure with the number that repeats it (`--seed N --number 1`); exit code 1 if there is
+one.
 """
 
 from __future__ import annotations
