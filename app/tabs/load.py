@@ -25,8 +25,9 @@ def build(page: Page) -> None:
     with gr.Accordion("Load a saved run", open=False, elem_id="save-load"):
         gr.Markdown(_ABOUT, elem_classes=["note"])
         field = gr.File(label="A run's zip", file_types=[".zip"], height=130, elem_id="save-load-file")
-    field.upload(load, [field, page.result], [page.result, field], concurrency_limit=1, show_progress_on=[field],
-                 **QUIET | {"show_progress": "minimal"})  # fmt: skip
+    loading = field.upload(load, [field, page.result], [page.result, field], concurrency_limit=1, show_progress_on=[field],
+                           **QUIET | {"show_progress": "minimal"})  # fmt: skip
+    loading.failure(lambda: None, None, field, **QUIET)  # what was refused makes room for the next one
 
 
 @shows_user_errors
