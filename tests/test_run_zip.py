@@ -18,6 +18,7 @@ from tiny import RANDOM
 from vpt_core.__main__ import main
 from vpt_core.backbones import BACKBONES, card
 from vpt_core.errors import UserError
+from vpt_core.report import write_report
 from vpt_core.run_zip import pack_run, unpack_run
 from vpt_core.runs import Run
 from vpt_core.tasks import ELSEWHERE, load_task
@@ -80,6 +81,7 @@ def test_a_saved_run_is_the_same_again(good, finished_run, tmp_path):
     for name in ("logits", "features", "frozen"):
         assert (run.array(name) == finished_run.array(name)).all()
     assert run.labels.tolist() == finished_run.labels.tolist() and run.image_names == finished_run.image_names
+    assert "Loaded from a zip" in write_report(run, tmp_path / "report.html").read_text()
     assert run.status["loaded"] and run.classes == finished_run.classes and run.name != finished_run.name
 
 
