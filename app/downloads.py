@@ -1,4 +1,6 @@
-"""Files made for downloads: in a folder of this process, gone when it ends or when a visitor's data is dropped."""
+"""Files on their way: those made for downloads, in a folder of this process, gone when it ends or when a visitor's data is
+dropped; and Gradio's copies of these and of uploads.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +10,8 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+from gradio.utils import get_upload_folder
 
 _ALL = tempfile.TemporaryDirectory(prefix="vpt-downloads-")
 
@@ -29,6 +33,26 @@ def csv_file(name: str, head: Sequence[str], lines: Iterable[Sequence[object]]) 
 
 def _harmless(cell: object) -> object:
     return re.sub(r"^[=+\-@\t\r]", r"'\g<0>", cell) if isinstance(cell, str) else cell
+
+
+def trim(most: float, before: float) -> int:
+    """Delete the oldest of Gradio's copies until the rest has `most` bytes, none that was written after `before` (seconds since
+    1970): anybody can upload without end, and Gradio itself deletes by age alone. Gives how many were deleted.
+    """
+    found = []
+    for file in Path(get_upload_folder()).rglob("*"):
+        try:
+            if file.is_file():
+                found.append((file.stat().st_mtime, file.stat().st_size, file))
+        except FileNotFoundError:
+            continue
+    left, gone = sum(size for _, size, _ in found), 0
+    for written, size, file in sorted(found):
+        if left <= most or written > before:
+            break
+        file.unlink(missing_ok=True)
+        left, gone = left - size, gone + 1
+    return gone
 
 
 def clear() -> None:

@@ -61,6 +61,7 @@ def sweep(now: float, jobs: Jobs = JOBS) -> list[str]:
     dropped = to_drop(holdings, now, idle, 1e6 * settings.TOTAL_MB)
     for owner in dropped:
         drop(owner)
+    downloads.trim(1e6 * settings.TOTAL_MB, now - SWEEP)
     VISITORS.forget(now - idle)
     if dropped:
         log.info("dropped the data of %d idle visitors", len(dropped))

@@ -16,8 +16,7 @@ from gradio.utils import get_upload_folder
 from PIL import Image, ImageDraw
 
 from app.components import sprite
-from app.results import Result, cached_task
-from vpt_core.errors import UserError
+from app.results import Result, images_of
 from vpt_core.runs import Run
 from vpt_core.spec import Spec
 from vpt_core.tasks import Task, resize
@@ -120,10 +119,7 @@ def _resized(result: Result, images: Sequence[int], side: int) -> np.ndarray:
 
 def _test_images(spec: Spec) -> tuple[Task, np.ndarray]:
     """The data set of a run and which of its images were tested on."""
-    try:
-        task = cached_task(spec.task)
-    except UserError as error:  # its text may name a folder of the server
-        raise UserError("The images of this result are not on this computer any more; its numbers are.") from error
+    task = images_of(spec)
     return task, task.splits(spec.seed, spec.shots).test
 
 

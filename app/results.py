@@ -13,9 +13,11 @@ import numpy as np
 from app import visitors
 from vpt_core.backbones import card
 from vpt_core.comparison import Comparison, compare, shared
+from vpt_core.errors import UserError
 from vpt_core.methods import METHODS
 from vpt_core.paths import ASSETS
 from vpt_core.runs import Run, list_runs
+from vpt_core.spec import Spec
 from vpt_core.standing import but_seed
 from vpt_core.tasks import Task, load_task
 
@@ -69,12 +71,13 @@ class Result:
             shots,
             _seeds_in_words(self.seeds),
         ]
-        return ("Recorded: " if self.recorded else "") + " · ".join(parts)
+        kind = "Recorded: " if self.recorded else "Loaded: " if status.get("loaded") else ""
+        return kind + " · ".join(parts)
 
     @property
     def task(self) -> Task:
-        """The images. Raises `UserError` when the data set is not here any more."""
-        return cached_task(self.runs[0].spec.task)
+        """The images. Raises `UserError` when the data set is not here."""
+        return images_of(self.runs[0].spec)
 
     @property
     def test_index(self) -> np.ndarray:
@@ -87,6 +90,14 @@ class Result:
 def cached_task(source: str) -> Task:
     """The task of a run or a page; the latest few stay in memory."""
     return load_task(source)
+
+
+def images_of(spec: Spec) -> Task:
+    """The data set of a run. Raises `UserError` when it is not here."""
+    try:
+        return cached_task(spec.task)
+    except UserError as error:  # its text may name a folder of the server
+        raise UserError("The images of this result are not on this computer; its numbers are.") from error
 
 
 def _seeds_in_words(seeds: list[int]) -> str:
@@ -106,7 +117,8 @@ def all_results() -> dict[str, Result]:
     for run in [*(list_runs(mine) if mine else []), *list_runs(RECORDED)]:
         if run.finished:
             spec = run.spec
-            same = [str(run.folder.parent == RECORDED), Path(spec.task).name, spec.backbone, spec.image_size, spec.shots]
+            kind = "loaded" if run.status.get("loaded") else str(run.folder.parent == RECORDED)
+            same = [kind, Path(spec.task).name, spec.backbone, spec.image_size, spec.shots]
             for seed in (None, spec.seed):
                 key = json.dumps([*same, seed, run.status["task_fingerprint"][:12]])
                 groups.setdefault(key, {}).setdefault(f"{but_seed(spec)} {spec.seed}", run)
@@ -137,3 +149,10 @@ def choices(key: str | None) -> dict[str, Any]:
         "choices": [(result.title, k) for k, result in there.items()],
         "value": key if key in there else next(iter(there), None),
     }
+
+
+def choices_of(mine: list[str], shown: str | None) -> dict[str, Any]:
+    """As `choices`; the value is the result of the runs named in `mine`, if there are any, else `shown`."""
+    names = {key: {run.name for run in result.runs} for key, result in all_results().items()}
+    own = max(names, key=lambda key: (len(names[key].intersection(mine)), -len(names[key])), default=None)
+    return choices(own if own and names[own].intersection(mine) else shown)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,3 +36,17 @@ def zipped(tmp_path: Path, files: dict[str, bytes], name: str = "pets.zip") -> P
 
 def sizes(task: Task) -> dict[str, int]:
     return {name: sum(splits.values()) for name, splits in task.report.classes.items()}
+
+
+def peak_megabytes(sources: Sequence[Path]) -> int:
+    """What a process that imports each of `sources`, or has it refused, takes of memory at most. Linux only."""
+    code = (
+        "import sys; from pathlib import Path; from vpt_core.tasks import PAGE_LIMITS, import_task\n"
+        "for name in sys.argv[1:]:\n"
+        "    try: import_task(Path(name), limits=PAGE_LIMITS)\n"
+        "    except ValueError: pass\n"
+        "print(int(Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0]) // 1000)"
+    )
+    work = [sys.executable, "-c", code, *map(str, sources)]
+    done = subprocess.run(work, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True)
+    return int(done.stdout)

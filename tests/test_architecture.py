@@ -45,6 +45,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "hub": GROUND | {"model_card", "prompt_file"},
     "epochs": GROUND | {"model", "prompt_file"},
     "runs": GROUND | {"backbones", "epochs", "methods", "prompt_file", "train"},
+    "held": GROUND | {"tasks"},
+    "run_zip": GROUND | {"backbones", "epochs", "held", "methods", "model_card", "prompt_file", "runs", "tasks", "train"},
     "standing": GROUND | {"methods", "runs"},
     "worth": GROUND | {"standing"},
     "comparison": GROUND | {"methods", "runs", "standing", "worth"},

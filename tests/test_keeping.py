@@ -236,3 +236,15 @@ def test_logins_are_a_pair_or_a_file_of_pairs(tmp_path):
     for bad in ("nocolon", ":x", "x:"):
         with pytest.raises(SystemExit, match="VPT_LOGIN has to be name:password"):
             settings.logins(bad)
+
+
+def test_copies_of_uploads_are_bounded_oldest_first(tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    for age in range(5):
+        file = tmp_path / str(age) / "photo.jpg"
+        file.parent.mkdir()
+        file.write_bytes(bytes(1000))
+        os.utime(file, (1000 - age, 1000 - age))
+    assert downloads.trim(most=5000, before=1e9) == 0
+    assert downloads.trim(most=3000, before=1e9) == 2 and {f.parent.name for f in tmp_path.rglob("*.jpg")} == {"0", "1", "2"}
+    assert downloads.trim(most=0, before=998) == 1  # whoever sent the others a moment ago still needs them

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from visiting import Visitor, photos, serving, until
 
 from app import health, keeper, settings, visitors
 from app.jobs import JOBS
+from vpt_core.run_zip import pack_run
 from vpt_core.runs import list_runs
 
 
@@ -112,6 +114,27 @@ def test_a_path_on_the_server_is_not_an_upload(ada, bob):
     for path in (run.folder / "logits.npy", run.prompt_file, "/etc/hostname"):
         answer = bob.raw("take", {"path": str(path), "meta": {"_type": "gradio.FileData"}}, bob.source)
         assert '"success":false' in answer and '"error":null' in answer  # refused before the handler was asked
+
+
+def test_a_saved_run_that_is_loaded_is_ones_own_and_leads_to_nobodys_images(ada, url, home):
+    (run,) = list_runs(visitors.folder_of(owner_of(ada)))
+    pack_run(run, home / "run.zip")
+    spec = {"spec.json": json.dumps(run.spec.to_json())}  # with the place of her images
+    with zipfile.ZipFile(home / "run.zip") as good, zipfile.ZipFile(home / "forged.zip", "w") as forged:
+        for name in good.namelist():
+            forged.writestr(name, spec.get(name.split("/")[-1], good.read(name)))
+    eve = Visitor(url)
+    answer, _ = eve.call("load", handle_file(home / "forged.zip"), None)
+    key = answer["value"]
+    assert json.loads(key)[0] == "loaded" and key in eve.results() and key not in ada.results()
+    assert "adas-cat" in str(eve.fill("compare-classes", key))  # the zip says so
+    (mine,) = list_runs(visitors.folder_of(owner_of(eve)))
+    assert str(settings.RUNS) not in mine.spec.task
+    with pytest.raises(AppError, match="images of this result are not on this computer"):
+        eve.fill("try-samples", key)
+    (home / "no.zip").write_bytes(b"PK no")
+    with pytest.raises(AppError, match="damaged or incomplete"):
+        eve.call("load", handle_file(home / "no.zip"), key)
 
 
 def test_cards_of_classes_say_what_was_dropped_there_and_open_nothing(bob, home):

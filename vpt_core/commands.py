@@ -148,6 +148,13 @@ def _tell(records: Iterable[Any]) -> None:
             print(f"{said} ...", flush=True)
 
 
+def unpack(args: argparse.Namespace) -> int:
+    from vpt_core.run_zip import unpack_run
+
+    print(unpack_run(Path(args.zip), Path(args.runs)).folder)
+    return 0
+
+
 def show(args: argparse.Namespace) -> int:
     run = _run_in(args.folder)
     if args.json:

@@ -183,14 +183,19 @@ def check_spec(spec: Spec) -> None:
 def new_run(spec: Spec, root: Path) -> Run:
     """Make the folder of a run that is yet to be executed. Raises `UserError` when `spec` cannot be."""
     check_spec(spec)
-    label = re.sub(r"[^a-z0-9]+", "-", f"{Path(spec.task).stem[:30]}-{spec.method}".lower()).strip("-")
-    # To the microsecond, so that the order of names is the order of making.
-    folder = Path(root) / f"{datetime.now():%Y%m%d-%H%M%S-%f}-{label}-{secrets.token_hex(3)}"
     with shortages_in_words():
-        folder.mkdir(parents=True)
+        folder = make_folder(spec, root)
         write_json(folder / "status.json", {"state": "waiting", "reason": "", "process": process_id()})
         write_json(folder / "spec.json", spec.to_json())  # last: it is what makes a folder a run for `list_runs`
     return Run(folder)
+
+
+def make_folder(spec: Spec, root: Path) -> Path:
+    """An empty folder for a run of `spec`, named so that no other one has its name and the order of names is that of making."""
+    label = re.sub(r"[^a-z0-9]+", "-", f"{Path(spec.task).stem[:30]}-{spec.method}".lower()).strip("-")
+    folder = Path(root) / f"{datetime.now():%Y%m%d-%H%M%S-%f}-{label}-{secrets.token_hex(3)}"
+    folder.mkdir(parents=True)
+    return folder
 
 
 def check_unfinished(run: Run) -> None:

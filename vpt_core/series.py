@@ -48,7 +48,7 @@ def specs(methods: Sequence[str], seeds: Iterable[int], asked: Mapping[str, Any]
 def done_before(spec: Spec, task: Task, root: Path) -> Run | None:
     """The newest run under `root` that did all that `spec` asks of the images of `task`; None when there is none."""
     mine = (run for run in _asking(spec, root) if run.finished and _of(run, task))
-    return next((run for run in mine if run.status["state"] == "done"), None)
+    return next((run for run in mine if run.status["state"] == "done" and not run.status.get("loaded")), None)
 
 
 def broken_before(spec: Spec, task: Task, root: Path) -> Run | None:

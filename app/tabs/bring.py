@@ -105,6 +105,7 @@ def wire(fields: Fields, page: Page, show: Callable[..., Any], shown: list[Any],
     if fields.hub:
         name, images, get = fields.hub
         taken.append(get.click(take_from_hub, [name, images], page.source, **private))
+    taken[0].failure(lambda: None, None, fields.archive, **QUIET)  # what was refused makes room for the next one
     for event in taken:
         event.success(show, page.source, shown, **private)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import zipfile
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,11 @@ from app.events import LATEST, QUIET, when
 from app.messages import shows_user_errors
 from app.page import Page
 from app.results import find_seed
-from app.tabs import report
+from app.tabs import load, report
 from app.verdict import labels
 from vpt_core.errors import UserError
 from vpt_core.hub import push_prompt
-from vpt_core.model_card import model_card
-from vpt_core.prompt_file import read_about
+from vpt_core.run_zip import pack_run
 from vpt_core.runs import Run
 
 _SNIPPET = """import vpt_core
@@ -60,6 +58,7 @@ def build(page: Page, tab: gr.Tab) -> None:
         with gr.Column(scale=3, min_width=320):
             code = gr.Code(language="python", label="Python that uses it", interactive=False, elem_id="save-code")
             _build_hub(page, run)
+            load.build(page)
     shown = [facts, prompt, folder, code]
     when([tab.select, page.result.change], offer, page.result, run).then(pack, [page.result, run], shown, **LATEST)
     run.input(pack, [page.result, run], shown, **LATEST)
@@ -154,9 +153,5 @@ def copies(folder: Path) -> tuple[Path, Path]:
     label = re.sub(r"[^\w-]+", "-", f"{run.status['task_title']}-{run.spec.method}").strip("-").lower()
     prompt, whole = target / f"{label}.safetensors", target / f"{label}-run.zip"
     prompt.write_bytes(run.prompt_file.read_bytes())
-    with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED) as archive:
-        for file in sorted(run.folder.rglob("*")):
-            archive.write(file, run.name / file.relative_to(run.folder))
-        card = model_card(read_about(run.prompt_file), run.prompt_file.stat().st_size)
-        archive.writestr(f"{run.name}/README.md", card)
+    pack_run(run, whole)
     return prompt, whole

@@ -248,7 +248,7 @@ def catch_up(id: str, moved: tuple[Any, ...], shown: str | None) -> list[Any]:
     job = JOBS.get(id, visitors.owner())
     if job is None:
         idle = [gr.Button(interactive=False), gr.Button(visible=False), gr.Timer(active=False)]
-        return [None, None, *idle, _settled([], shown)]
+        return [None, None, *idle, gr.Dropdown(**results.choices_of([], shown))]
     active, stopping, *_ = moved
     finished = [run.name for run in job.runs if run.finished]
     return [
@@ -257,12 +257,5 @@ def catch_up(id: str, moved: tuple[Any, ...], shown: str | None) -> list[Any]:
         gr.Button(interactive=active and not stopping),
         gr.Button(visible=bool(finished) and not active),
         gr.Timer(active=active),
-        gr.skip() if active else _settled(finished, shown),
+        gr.skip() if active else gr.Dropdown(**results.choices_of(finished, shown)),
     ]
-
-
-def _settled(mine: list[str], shown: str | None) -> gr.Dropdown:
-    """The results there are; the one on show is that of the runs named in `mine`, if there are any."""
-    names = {key: {run.name for run in result.runs} for key, result in results.all_results().items()}
-    own = max(names, key=lambda key: (len(names[key].intersection(mine)), -len(names[key])), default=None)
-    return gr.Dropdown(**results.choices(own if own and names[own].intersection(mine) else shown))

@@ -2,9 +2,10 @@
 
     python tests/stress/fuzz.py [--number 5000] [--seed 0] [--seconds 0]
 
-Each round takes a good zip, tar, tar.gz, prompt file or image, changes it at random and gives it to what reads such files.
-It counts as a failure when anything but a `UserError` comes out, when it takes longer than `LIMIT`, and when a file is left
-behind. Prints a table, then each failure with the number that repeats it (`--seed N --number 1`); exit code 1 if there is one.
+Each round takes a good zip, tar, tar.gz, prompt file, image or saved run, changes it at random and gives it to what reads such
+files. It counts as a failure when anything but a `UserError` comes out, when it takes longer than `LIMIT`, and when a file is
+left behind. Prints a table, then each failure with the number that repeats it (`--seed N --number 1`); exit code 1 if there is
+one.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import gzip
 import io
 import json
 import random
+import shutil
 import signal
 import struct
 import sys
@@ -33,15 +35,19 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from hostile import CSV, GBK, PETS, TABLE, tar_of, zip_of  # noqa: E402
 from PIL import Image  # noqa: E402
-from tiny import RANDOM, SIZE  # noqa: E402
+from tiny import RANDOM, SIZE, saved_task  # noqa: E402
 
-from vpt_core.backbones import load_backbone  # noqa: E402
+from vpt_core.backbones import BACKBONES, card, load_backbone  # noqa: E402
 from vpt_core.errors import UserError  # noqa: E402
+from vpt_core.execute import tune  # noqa: E402
 from vpt_core.model import Model  # noqa: E402
 from vpt_core.prompt_file import About, load_prompt, save_prompt  # noqa: E402
+from vpt_core.run_zip import unpack_run  # noqa: E402
+from vpt_core.spec import Spec  # noqa: E402
 from vpt_core.tasks import PAGE_LIMITS, import_task, load_image  # noqa: E402
 
 LIMIT = 10.0  # seconds for one file
+LOADED = "loaded"  # the folder of runs that were read
 WORDS = ('"', "9", "-", "[", "]", "{", "null", "1e999", "../", "<img src=x onerror=alert(1)>", "\\ud800", "0" * 50)
 Change = Callable[[random.Random, bytearray], None]
 
@@ -128,7 +134,7 @@ class Fuzz:
     """Good files by kind, and a change of one on demand."""
 
     def __init__(self, folder: Path) -> None:
-        self.images, self.prompts = images(), prompt_file(folder)
+        self.images, self.prompts, self.run = images(), prompt_file(folder), saved_run(folder)
         tars = [tar_of(PETS), tar_of(GBK, format=1), tar_of(CSV | {"labels.csv": TABLE})]
         self.archives = {
             "zip": [zip_of(PETS), zip_of(GBK), zip_of(PETS, 0), zip_of(PETS, force_zip64=True)],
@@ -142,12 +148,18 @@ class Fuzz:
             "image": lambda dice: changed(dice, dice.choice(self.images)),
             "prompt file": lambda dice: changed(dice, self.prompts),
             "prompt file, header": self.header,
+            "run zip": self.run_zip,
         }
 
     def zip_of_images(self, dice: random.Random) -> bytes:
         """The archive is good, what is in it is not; also the table of labels."""
         files = {f"{name}/{i}": changed(dice, dice.choice(self.images)) for name in ("cat", "dog") for i in range(3)}
         return zip_of(dice.choice((files, CSV | {"labels.csv": changed(dice, TABLE)})))
+
+    def run_zip(self, dice: random.Random) -> bytes:
+        """One file of a saved run is changed; the zip is good."""
+        name = dice.choice(list(self.run))
+        return zip_of(self.run | {name: changed(dice, self.run[name])})
 
     def header(self, dice: random.Random) -> bytes:
         """The JSON is changed and its length put right, so that what stands behind it is met."""
@@ -166,8 +178,21 @@ class Fuzz:
         return struct.pack("<Q", len(new.encode())) + new.encode() + body
 
 
+def saved_run(folder: Path) -> dict[str, bytes]:
+    """The files of a run of a second on a tiny backbone."""
+    options = {"prompts": 2}
+    spec = Spec(task=saved_task(folder / "task"), backbone=RANDOM, options=options, image_size=SIZE, epochs=2, batch_size=6)
+    run = tune(spec, folder / "runs").folder
+    found = {f"run/{file.relative_to(run)}": file.read_bytes() for file in run.rglob("*") if file.is_file()}
+    for made in (folder / "task", folder / "runs"):
+        shutil.rmtree(made)
+    return found
+
+
 def read(kind: str, path: Path) -> None:
-    if kind.startswith("prompt"):
+    if kind == "run zip":
+        shutil.rmtree(unpack_run(path, path.parent / LOADED).folder)
+    elif kind.startswith("prompt"):
         load_prompt(path)
     elif kind == "image":
         load_image(path)
@@ -193,6 +218,7 @@ def main() -> int:
 
 
 def fuzz(folder: Path, number: int, first: int, seconds: float) -> int:
+    BACKBONES[RANDOM] = card(RANDOM)  # runs that are loaded have to be on one of the list
     made, ends, longest, failures = Fuzz(folder), defaultdict(Counter), Counter(), []
     tempfile.tempdir = str(folder)
     begun, path = time.monotonic(), folder / "file"
@@ -216,7 +242,7 @@ def fuzz(folder: Path, number: int, first: int, seconds: float) -> int:
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             faulthandler.cancel_dump_traceback_later()
-        if stray := [f.name for f in folder.rglob("*") if f != path]:
+        if stray := [f.name for f in folder.rglob("*") if f not in (path, folder / LOADED)]:
             failures.append(f"seed {seed}, {kind}: left behind {stray}")
         ends[kind][end] += 1
         longest[kind] = max(longest[kind], time.perf_counter() - start)

@@ -63,7 +63,7 @@ def _summary(run: Run) -> list[Element]:
                    or "none",
         "Training": f"{spec.epochs} epochs, batches of {spec.batch_size}, learning rate {spec.lr:g}, weight decay "
                     f"{spec.weight_decay:g}; {status['seconds']['total']:.0f} s; best epoch {status['best_epoch'] or 'none'}",
-        "State": f"{status['state']}. {status['reason']}",
+        "State": f"{status['state']}. {status['reason']}" + " Loaded from a zip made elsewhere." * ("loaded" in status),
     }  # fmt: skip
     table = el("table", *(el("tr", el("th", name), el("td", value)) for name, value in facts.items()))
     return [el("p", method.about, class_="note"), el("p", f"Test: {run.test}.", class_="big"),

@@ -17,7 +17,11 @@ from vpt_core.tasks.splits import Splits
 from vpt_core.tasks.store import RECORD
 from vpt_core.tasks.task import Task
 
+ELSEWHERE = "elsewhere:"
+"""Before the name of a task whose images are not here, in the spec of a run that was made elsewhere and loaded."""
+
 __all__ = [
+    "ELSEWHERE",
     "LIMITS",
     "PAGE_LIMITS",
     "STORE_SIZE",
@@ -48,6 +52,8 @@ def load_task(source: str) -> Task:
         return TASKS[source].load()
     if source.startswith(PREFIX):
         return _fetched(source)
+    if source.startswith(ELSEWHERE):
+        raise UserError(f"The images of {source.removeprefix(ELSEWHERE)!r} are not here: this run was made elsewhere.")
     path = Path(source)
     if (path / RECORD).is_file():
         return replace(Task.load(path), name=source)

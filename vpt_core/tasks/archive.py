@@ -51,6 +51,9 @@ def open_zip(source: Path, limits: Limits) -> Iterator[Listing]:
             archive = zipfile.ZipFile(file)
         except UserError:
             raise
+        except UnicodeDecodeError as error:
+            raise UserError(f"{clean_name(source.name)} has file names that cannot be read: they are marked as UTF-8 and are "
+                            "not. Please zip the folders again, with another program.") from error
         except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError, EOFError, struct.error) as error:
             raise UserError(_not_a_zip(source)) from error
         file.most = sys.maxsize  # `Listing.read` bounds what is read of a member
@@ -70,7 +73,7 @@ def _list(archive: zipfile.ZipFile, name: str, limits: Limits) -> Listing:
         if _is_folder(member):
             listing.add_folder(parts)
         else:
-            listing.add(parts, partial(archive.open, member), _refusal(member))
+            listing.add(parts, partial(archive.open, member), _refusal(member), member.file_size)
     return listing
 
 

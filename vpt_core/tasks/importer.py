@@ -134,6 +134,8 @@ def _opener(source: Path) -> Callable[[Path, Limits], AbstractContextManager[Lis
 
 def _candidates(listing: Listing) -> list[File]:
     """The files whose first bytes are those of an image, in natural order; the others go to the list of skipped files."""
+    if not listing.entries:
+        raise UserError(f"{listing.source} is empty. Put the images of each class in a folder of their own.")
     files = []
     for file in sorted(listing.files, key=lambda file: [natural(part) for part in file.parts]):
         try:

@@ -27,11 +27,12 @@ _DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, str
 
 @dataclass(frozen=True)
 class File:
-    """One file: the folders it lies in and its own name, as stored and cleaned, and how to open it."""
+    """One file: the folders it lies in and its own name, as stored and cleaned, how to open it, and the bytes it claims."""
 
     raw: tuple[str, ...]
     parts: tuple[str, ...]
     open: Callable[[], BinaryIO]
+    size: int = 0
 
     @property
     def path(self) -> str:
@@ -52,8 +53,11 @@ class Listing:
     entries: int = 0
     bytes_read: int = 0
 
-    def add(self, raw: Sequence[str], opener: Callable[[], BinaryIO], reason: str = "") -> None:
-        """Take in one file with the path components `raw`, unless it is clutter, unsafe, or there is a `reason` to skip it."""
+    def add(self, raw: Sequence[str], opener: Callable[[], BinaryIO], reason: str = "", size: int = 0) -> None:
+        """Take in one file with the path components `raw`, unless it is clutter, unsafe, or there is a `reason` to skip it.
+
+        `size`: bytes that an archive says it has; 0 where nobody does. One that has fewer is damaged.
+        """
         self._count()
         parts = tuple(clean_name(part) for part in raw)
         if _is_clutter(raw):
@@ -64,7 +68,7 @@ class Listing:
         if refusal or reason:
             self.skipped.append((show(parts), refusal or reason))
         else:
-            self.files.append(File(tuple(raw), parts, opener))
+            self.files.append(File(tuple(raw), parts, opener, size))
 
     def add_folder(self, raw: Sequence[str]) -> None:
         """Take note of a folder, which may be empty."""
@@ -86,6 +90,8 @@ class Listing:
             raise UserError(f"cannot be read ({error.strerror})" if error.strerror else "damaged") from error
         except _DAMAGE as error:
             raise UserError("damaged") from error
+        if len(data) < min(size, file.size):  # zipfile does not say so
+            raise UserError("damaged")
         self.bytes_read += len(data)
         if self.bytes_read > self.limits.total_bytes:
             raise TooMuch(

@@ -24,6 +24,7 @@ HEAD = 512  # bytes that tell what a file is
 _GZIP = b"\x1f\x8b"
 _CHUNK = 1_000_000  # bytes that are unpacked at a time
 _IN_MEMORY = 50_000_000  # bytes of an unpacked tar.gz; more go to a file that has no name and ends with the program
+_EMPTY = tarfile.RECORDSIZE  # bytes of a tar of nothing as tools write it
 _PADDING = 2_000  # bytes of a tar for each entry beside its content: a header, its long name, zeros to fill up
 
 
@@ -43,6 +44,8 @@ def open_tar(source: Path, limits: Limits) -> Iterator[Listing]:
         try:
             archive = tarfile.TarFile(fileobj=guarded, encoding="utf-8")
             members = _members(archive, name, limits)
+            if not members and guarded.seek(0, io.SEEK_END) > _EMPTY:
+                raise tarfile.ReadError("zeros and nothing else")
         except UserError:
             raise
         except (tarfile.TarError, ValueError, RuntimeError, EOFError, OSError, OverflowError) as error:
