@@ -31,7 +31,7 @@ class ShallowOptions(Options):
     prompts: int = option(10, "Prompt tokens", "learned tokens a prompted layer", low=0, high=500)
     dropout: float = option(0.0, "Prompt dropout", _DROPOUT, low=0.0, high=0.9, advanced=True)
     place: str = option(
-        "prepend", "Place", "prepend: tokens of the sequence; add: one on each patch, whatever their number; pixel: patches of pixels",
+        "prepend", "Place", "prepend: tokens of the sequence; add: as many as patches, one on each; pixel: patches of pixels",
         choices=("prepend", "add", "pixel"), advanced=True,
     )  # fmt: skip
     readout: str = option("default", "Read-out", _READOUT, choices=("default", "cls", "mean", "prompts"), advanced=True)
