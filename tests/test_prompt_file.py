@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,12 @@ from safetensors.torch import save_file
 from tiny import FITTING, RANDOM, SIZE, same, weights
 from torch import Tensor
 
-from vpt_core import files, prompt_file
+from vpt_core import files, prompt_file, tune
 from vpt_core.backbones import load_backbone
 from vpt_core.errors import UserError
 from vpt_core.methods import METHODS
 from vpt_core.model import Model
-from vpt_core.prompt_file import load_prompt, save_prompt
+from vpt_core.prompt_file import load_prompt, read_about, save_prompt
 from vpt_core.runs import Run
 from vpt_core.spec import Spec
 
@@ -306,3 +307,13 @@ def test_the_collection_of_bad_uploads():
     assert len(files) > 10
     for path in files:
         refuse(path)
+
+
+def test_a_file_names_no_folder_of_the_weights_it_was_tuned_on(small_spec, tmp_path):
+    file = tmp_path / "private" / "mine.safetensors"
+    file.parent.mkdir()
+    save_file({name: t.clone() for name, t in load_backbone(RANDOM).net.state_dict().items()}, file)
+    run = tune(replace(small_spec, backbone=f"test_vit:{file}"), tmp_path / "runs")
+    assert read_about(run.prompt_file).backbone == "test_vit:mine.safetensors"
+    assert b"private" not in run.prompt_file.read_bytes()
+    assert len(run.classifier().classes) == len(run.status["classes"])

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from vpt_core import __version__
-from vpt_core.backbones import load_backbone
+from vpt_core.backbones import load_backbone, without_folder
 from vpt_core.checkpoint import Checkpoints
 from vpt_core.device import device
 from vpt_core.embed import Feed, features_and_logits, feed
@@ -151,7 +151,7 @@ def _execute(run: Run, status: dict[str, Any], stop: Callable[[], bool]) -> Iter
     status["seconds"]["embed"] = round(time.perf_counter() - clock, 3)
     status["cached_stages"] = train.start
     about = About(
-        backbone=spec.backbone,
+        backbone=without_folder(spec.backbone),
         weights_hash=backbone.weights_hash,
         method=spec.method,
         options=asdict(model.method.options),

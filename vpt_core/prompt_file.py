@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from vpt_core.backbones import Backbone, load_backbone, names_file, to_pixels
+from vpt_core.backbones import Backbone, load_backbone, names_file, to_pixels, without_folder
 from vpt_core.embed import EVAL_BATCH
 from vpt_core.errors import UserError
 from vpt_core.files import write_whole
@@ -138,8 +138,11 @@ def _read(path: Path) -> tuple[About, dict[str, Shape]]:
 
 def _named_backbone(path: Path, about: About) -> str:
     """The backbone that a file names. A path to weights is a run's to give, in its spec; a lone file may be a stranger's."""
-    if not names_file(about.backbone) or about.backbone == _backbone_of_run(path.parent):
+    if not names_file(about.backbone):
         return about.backbone
+    of_run = _backbone_of_run(path.parent)
+    if about.backbone == without_folder(of_run):
+        return of_run
     raise UserError(f"{path.name} asks for weights in a file of this computer, {about.backbone!r}. If you trust it, give the "
                     "backbone: load_prompt(file, load_backbone(name)).")
 

@@ -14,6 +14,7 @@ from app.events import QUIET
 from app.messages import shows_user_errors
 from app.page import Page
 from app.results import find_seed
+from app.verdict import labels
 from vpt_core.errors import UserError
 from vpt_core.report import write_report
 from vpt_core.runs import Run
@@ -38,7 +39,10 @@ def show(key: str | None, name: str | None) -> gr.DownloadButton:
         raise UserError("There is no run to report on. Tune one first.")
     with _lock:  # of two visitors with the same wish the second one finds it done
         path = _written(run.folder)
-    return gr.DownloadButton(f"Download the report ({path.stat().st_size / 1000:,.0f} kB)", value=str(path), visible=True)
+    which = labels([run.spec])[0]  # said, since meanwhile another run may have been chosen
+    return gr.DownloadButton(
+        f"Download the report of {which} ({path.stat().st_size / 1000:,.0f} kB)", value=str(path), visible=True
+    )
 
 
 @lru_cache(maxsize=64)

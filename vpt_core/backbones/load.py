@@ -61,6 +61,12 @@ def names_file(name: str) -> bool:
     return name.endswith(_FILE)
 
 
+def without_folder(name: str) -> str:
+    """The name of a backbone, of a path to its weights the file's own name alone: what strangers may read."""
+    base, _, file = name.partition(":")
+    return f"{base}:{Path(file).name}" if names_file(name) else name
+
+
 def _unknown(name: str) -> UserError:
     close = get_close_matches(name, [*BACKBONES, *timm_models.names()], n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
