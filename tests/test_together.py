@@ -113,7 +113,7 @@ def test_files_that_are_refused_do_not_stop_the_others(run_of, tmp_path, monkeyp
         assert said in sentence
 
 
-@pytest.mark.parametrize(("kind", "said"), [("swin", "2 tasks, one pass, "), ("parallel", "2 tasks, 2 passes: prompts in a ViT")])
+@pytest.mark.parametrize(("kind", "said"), [("swin", "2 tasks, one pass,"), ("parallel", "2 tasks, 2 passes: prompts in")])
 def test_prompts_are_taken_also_where_each_needs_a_pass_of_its_own(kind, said, tmp_path):
     swin = kind == "swin"
     backbone = load_backbone("swin_tiny_patch4_window7_224:random") if swin else tiny_backbone(block_fn=ParallelThingsBlock)
