@@ -36,7 +36,7 @@ class Asked:
     def count(self) -> str:
         """How many tasks there are and how often the backbone runs for them: "24 tasks, one pass"."""
         tasks, passes = len(self.many.names), len(self.many.passes())
-        way = "one pass" if passes == 1 else f"{passes} passes: prompts in a ViT and heads of one image size share one"
+        way = "one pass" if passes == 1 else f"{passes} passes: prompts in a ViT or Swin and heads of one image size share one"
         return f"{tasks} task{'s' * (tasks != 1)}, {way}" if tasks else "no task yet"
 
 

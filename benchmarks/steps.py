@@ -37,7 +37,7 @@ from vpt_core.backbones import Backbone, load_backbone  # noqa: E402
 from vpt_core.embed import Feed  # noqa: E402
 from vpt_core.memory import held  # noqa: E402
 from vpt_core.methods.how import How, choose_how, packing_gain, products_gain  # noqa: E402
-from vpt_core.mixed import Pass, plan_of  # noqa: E402
+from vpt_core.mixed import pass_of, plan_of  # noqa: E402
 from vpt_core.model import Model  # noqa: E402
 from vpt_core.precision import BFLOAT16, FLOAT32, WORTH, bfloat16_gain  # noqa: E402
 
@@ -121,7 +121,8 @@ def many_tasks(backbone: Backbone, size: int) -> dict[str, Callable[[], object]]
     """One pass of 24 images, each of a task with 10 deep prompts a layer: of 24 tasks, or all of the same one."""
     models = [Model(backbone, "vpt-deep", {"prompts": 10}, CLASSES, seed, size).eval() for seed in range(24)]
     plans, x = [plan_of(model) for model in models], torch.rand(24, 3, size, size)
-    return {"24 tasks": lambda: Pass(backbone, plans).logits(x), "one task": lambda: Pass(backbone, plans[:1] * 24).logits(x)}
+    return {"24 tasks": lambda: pass_of(backbone, plans).logits(x),
+            "one task": lambda: pass_of(backbone, plans[:1] * 24).logits(x)}
 
 
 def memory(backbone: Backbone, size: int, prompts: int, bfloat16: bool) -> dict[str, Ratio]:

@@ -11,6 +11,7 @@ import pytest
 import timm
 import torch
 from PIL import Image
+from test_families import family
 from tiny import FITTING, KINDS, RANDOM, SIZE, pictures, tiny_backbone
 
 from vpt_core import Many, load_prompts
@@ -40,7 +41,10 @@ TASKS: dict[str, tuple[str, dict[str, Any]]] = {
     "pixels": ("vpt-shallow", {"prompts": 2, "place": "pixel"}),
 }
 """Every kind of task that can share a pass; each gets a number of classes of its own."""
+IN_SWIN = {name: task for name, task in TASKS.items() if not {"place", "readout"} & task[1].keys()}
+"""Those of them that there are in a Swin too."""
 ROOT = Path(__file__).parents[1]
+SWIN = "swin_base_patch4_window7_224"
 ALONE = ("partial", "bias", "adapter", "lora", "sidetune", "full", "vpt-frame")
 EXACT = {"rtol": 0, "atol": 1e-5}
 
@@ -101,6 +105,35 @@ def test_a_mixed_batch_equals_one_by_one(kind, tmp_path):
     many = many_of(tmp_path, backbone)
     assert many.names == tuple(TASKS)
     check_mixed(many, shuffled(many.names))
+
+
+@pytest.mark.parametrize("size", [64, 48, 52])  # windows divide all maps; only the first; none, and merging pads them as well
+def test_a_mixed_batch_in_a_swin_equals_one_by_one(size, tmp_path):
+    swin = family(SWIN)
+    assert any(any(swin.stages[i].shift_size) for i in swin.layers)
+    many = many_of(tmp_path, swin, IN_SWIN, size)
+    assert many.passes() == [list(IN_SWIN)]
+    check_mixed(many, shuffled(many.names), size)
+
+
+@pytest.mark.parametrize("names", [
+    ["deep", "deep"], ["deep", "linear"], ["deep", "deep, longer"], ["shallow", "shallow, longer"], ["shallow", "linear"],
+    ["shallow", "deep"], ["linear", "mlp", "none", "none, shallow"], ["layers 1 and 3", "layer 2"], ["last layers", "mlp"],
+    ["layer 2", "last layers"], ["shallow, longer", "last layers", "deep, longer"],
+])  # fmt: skip
+def test_smaller_mixtures_in_a_swin(names, tmp_path):
+    check_mixed(many_of(tmp_path, family(SWIN), IN_SWIN, 48), names, 48)
+
+
+def test_a_swin_is_run_once(tmp_path):
+    swin = family(SWIN)
+    many = many_of(tmp_path, swin, IN_SWIN, 48)
+    seen: list[int] = []
+    note = lambda module, inputs, x: seen.append(len(x)) if x.ndim == 4 else None  # noqa: E731  (maps, not prompts)
+    for block in (swin.net.patch_embed, *swin.blocks):
+        getattr(block, "norm1", block).register_forward_hook(note)  # prompted blocks are not called as a whole
+    many.logits(images(len(IN_SWIN), 48), list(IN_SWIN))
+    assert seen == [len(IN_SWIN)] * (1 + len(swin.blocks))
 
 
 @pytest.mark.parametrize("names", [
@@ -205,13 +238,9 @@ def test_every_method_shares_a_pass_or_says_so(tmp_path):
 
 
 def test_backbones_that_are_no_standard_vit(tmp_path):
-    """Heads share a pass on any of them; prompts are refused where the blocks are others."""
+    """Heads share a pass on any of them; prompts are refused where a ViT's blocks are others."""
     many = many_of(tmp_path, load_backbone("test_convnext:random"), {"linear": ("linear", {}), "mlp": ("mlp", {})})
     check_mixed(many, ["linear", "mlp", "linear"])
-    net = timm.create_model("swin_tiny_patch4_window7_224", embed_dim=8, depths=(1, 1), num_heads=(1, 1), num_classes=0)
-    swin = wrap(net, describe(net, "swin"))
-    many = many_of(tmp_path, swin, {"linear": ("linear", {}), "windows": ("vpt-deep", {"prompts": 2})}, 32)
-    assert many.passes() == [["linear"], ["windows"]]
     parallel = tiny_backbone(block_fn=timm.models.vision_transformer.ParallelThingsBlock)
     many = many_of(tmp_path, parallel, {"linear": ("linear", {}), "deep": ("vpt-deep", {"prompts": 2})})
     with pytest.raises(UserError, match="'deep' \\(VPT-deep\\) cannot share a pass"):

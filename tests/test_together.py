@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 from test_many import file_of
-from tiny import RANDOM, pictures
+from timm.models.vision_transformer import ParallelThingsBlock
+from tiny import RANDOM, pictures, tiny_backbone
 
 from app import results, settings, together
 from app.tabs import together as section
@@ -112,14 +113,16 @@ def test_files_that_are_refused_do_not_stop_the_others(run_of, tmp_path, monkeyp
         assert said in sentence
 
 
-def test_prompts_in_a_swin_are_taken_though_each_needs_a_pass_of_its_own(tmp_path):
-    backbone = load_backbone("swin_tiny_patch4_window7_224:random")
+@pytest.mark.parametrize(("kind", "said"), [("swin", "2 tasks, one pass,"), ("parallel", "2 tasks, 2 passes: prompts in")])
+def test_prompts_are_taken_also_where_each_needs_a_pass_of_its_own(kind, said, tmp_path):
+    swin = kind == "swin"
+    backbone = load_backbone("swin_tiny_patch4_window7_224:random") if swin else tiny_backbone(block_fn=ParallelThingsBlock)
     many = together.Many(backbone)
     for k in range(2):
-        together._add_strangers(many, file_of(tmp_path, backbone, "vpt-deep", {"prompts": 2}, 2 + k, "Swum"))
+        together._add_strangers(many, file_of(tmp_path, backbone, "vpt-deep", {"prompts": 2 + k}, 2 + k, "Swum"))
     asked = together.Asked(many, many.names, ())
-    assert asked.count.startswith("2 tasks, 2 passes: prompts in a ViT")
     value = together.answers(asked, PHOTO)
+    assert value["said"].startswith(said)
     assert [row["task"] for row in value["rows"]] == ["Swum", "Swum (2)"] and json.loads(json.dumps(value)) == value
 
 

@@ -13,7 +13,7 @@ from vpt_core.backbones import Backbone, to_pixels
 from vpt_core.embed import EVAL_BATCH
 from vpt_core.errors import UserError
 from vpt_core.metrics import softmax
-from vpt_core.mixed import Pass, Plan, plan_of
+from vpt_core.mixed import Plan, pass_of, plan_of
 from vpt_core.model import Model
 from vpt_core.prompt_file import Classifier, load_prompt
 from vpt_core.tasks import load_image, resize
@@ -71,7 +71,7 @@ class Many:
         return self.classifier(name).model
 
     def shares(self, name: str) -> bool:
-        """True for a task that can share a pass with others of its image size: prompts in a ViT, or only a head."""
+        """True for a task that can share a pass with others of its image size: prompts in a ViT or a Swin, or a head."""
         return self._plans[name] is not None
 
     def logits(self, pixels: np.ndarray, tasks: Sequence[str]) -> list[np.ndarray]:
@@ -86,7 +86,7 @@ class Many:
             return []
         size = self._one_size(tasks)
         self._refuse_alone(tasks)
-        passed = Pass(self.backbone, [self._plans[name] for name in tasks]).logits(to_pixels(resize(pixels, size)))
+        passed = pass_of(self.backbone, [self._plans[name] for name in tasks]).logits(to_pixels(resize(pixels, size)))
         return [row.numpy() for row in passed]
 
     def _one_size(self, tasks: Sequence[str]) -> int:
@@ -101,8 +101,8 @@ class Many:
         alone = [name for name in dict.fromkeys(tasks) if not self.shares(name)]
         if alone:
             said = ", ".join(f"{name!r} ({self.model(name).method.title})" for name in alone)
-            raise UserError(f"{said} cannot share a pass on {self.backbone.title}: only prompts in a ViT's standard blocks "
-                            "and heads on frozen features can. Ask each alone, with classifier(name), or use answer.")
+            raise UserError(f"{said} cannot share a pass on {self.backbone.title}: only prompts in a Swin or a ViT's standard "
+                            "blocks and heads on frozen features can. Ask each alone, with classifier(name), or use answer.")
 
     def passes(self) -> list[list[str]]:
         """The tasks that `answer` asks together: those of one image size that can share a pass, and each other one alone."""

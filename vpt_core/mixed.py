@@ -1,9 +1,9 @@
 """One pass through a frozen backbone in which every image may belong to another task.
 
 Tasks meet only in the frozen weights, which are the same for all. What a task adds is its own and stands ready before any
-image comes: keys and values for the layers whose prompts are thrown away afterwards, tokens where prompts travel on, sums
-where they are added to patches. Images with fewer prompts than others get empty places, which attention does not look at. So
-the pass is exact: it gives each image what its own model gives it.
+image comes: in a ViT keys and values for the layers whose prompts are thrown away afterwards, tokens where prompts travel on,
+sums where they are added to patches; in a Swin tokens for its windows. Images with fewer prompts than others get empty places,
+which attention does not look at. So the pass is exact: it gives each image what its own model gives it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
+from timm.models.swin_transformer import PatchMerging
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
@@ -19,6 +20,7 @@ from vpt_core.backbones import Backbone
 from vpt_core.methods import Linear, Prompted
 from vpt_core.methods.base import Stage
 from vpt_core.methods.keyed import block_beside, can_key, keys_and_values
+from vpt_core.methods.windows import merged, prompted_block
 from vpt_core.model import Model
 
 
@@ -27,7 +29,8 @@ class Plan:
     """What one task does in a pass that it shares; the dicts go by number of stage.
 
     beside      keys and values (p, 2, H, D) of prompts that nothing follows from but attention
-    tokens      prompts (p, d) that take the `travelling` places between prefix and image tokens, and are carried on
+    tokens      prompts (p, d) that take the `travelling` places between prefix and image tokens, or in every window, and
+                are carried on until the next ones come
     added       what is added to the m image tokens, (m, d)
     rows        how many leading tokens the features are read from; None: not from these alone
     tail, head  what follows the last block; `reads_prompts`: its input has the travelling prompts
@@ -52,13 +55,13 @@ def plan_of(model: Model) -> Plan | None:
     """How `model` takes part in a shared pass, computed once; None when it needs a pass of its own.
 
     A method takes part when it leaves the backbone's stages and their input as they are (linear, mlp), or when it is
-    prompts in a ViT of timm's standard blocks.
+    prompts in a ViT of timm's standard blocks or in a Swin.
     """
     method, backbone = model.method, model.backbone
     tail = method.stages[len(backbone.stages) - 1 :]
     if _only_reads(method, backbone):
         return Plan(tail, model.head, getattr(backbone, "read_rows", None))
-    if not isinstance(method, Prompted) or backbone.family != "vit" or not all(map(can_key, backbone.blocks)):
+    if not isinstance(method, Prompted) or (backbone.family == "vit" and not all(map(can_key, backbone.blocks))):
         return None
     own = {i: method.own(i) for i in method.at}
     kind = "added" if method.options.place == "add" else "tokens"
@@ -75,18 +78,11 @@ def _only_reads(method: Linear, backbone: Backbone) -> bool:
 
 
 class Pass:
-    """A batch through the frozen backbone; image b belongs to the task of `plans[b]`.
-
-    The sequence is [prefix, travelling prompts, image tokens]; all images have as many places as the longest of `plans` needs.
-    """
+    """A batch through the frozen backbone; image b belongs to the task of `plans[b]`. As it is, these are heads only."""
 
     def __init__(self, backbone: Backbone, plans: Sequence[Plan]) -> None:
         self.backbone = backbone
         self.plans = plans
-        self.first: int = getattr(backbone, "num_prefix_tokens", 0)
-        self.places = max(plan.travelling for plan in plans)
-        rows = [plan.rows for plan in plans]
-        self.rows = None if None in rows else max(rows)
 
     @torch.no_grad()
     def logits(self, pixels: Tensor) -> list[Tensor]:
@@ -98,6 +94,28 @@ class Pass:
             for b, row in zip(mine, self._read(plan, x[mine]), strict=True):
                 found[b] = row
         return found
+
+    def _through_blocks(self, x: Tensor) -> Tensor:
+        for block in self.backbone.blocks:
+            x = block(x)
+        return x
+
+    def _read(self, plan: Plan, x: Tensor) -> Tensor:
+        """Logits (n, classes) of what the last block puts out for images of one task."""
+        for stage in plan.tail:
+            x = stage(x)
+        return plan.head(x)
+
+
+class _SequencePass(Pass):
+    """The pass through a ViT: [prefix, travelling prompts, image tokens], with the places that the longest of `plans` needs."""
+
+    def __init__(self, backbone: Backbone, plans: Sequence[Plan]) -> None:
+        super().__init__(backbone, plans)
+        self.first: int = backbone.num_prefix_tokens
+        self.places = max(plan.travelling for plan in plans)
+        rows = [plan.rows for plan in plans]
+        self.rows = None if None in rows else max(rows)
 
     def _through_blocks(self, x: Tensor) -> Tensor:
         """Tokens (B, first + m, d) to (B, first + places + m, d), or to the leading ones where no task reads more."""
@@ -135,10 +153,45 @@ class Pass:
         return mask
 
     def _read(self, plan: Plan, x: Tensor) -> Tensor:
-        """Logits (n, classes) of what the last block puts out for images of one task."""
         if self.places:
             kept = plan.travelling if plan.reads_prompts else 0
             x = torch.cat([x[:, : self.first + kept], x[:, self.first + self.places :]], dim=1)
-        for stage in plan.tail:
-            x = stage(x)
-        return plan.head(x)
+        return super()._read(plan, x)
+
+
+class _WindowPass(Pass):
+    """The pass through a Swin: each image's prompts (p, C) stand in its windows, as in `run_windows`."""
+
+    def _through_blocks(self, x: Tensor) -> Tensor:
+        prompts = x.new_empty(len(x), 0, x.shape[3])  # (B, p, C) with the places of the longest
+        for i, block in enumerate(self.backbone.blocks, start=1):
+            if isinstance(block, PatchMerging):
+                x, prompts = block(x), merged(block, prompts)
+                continue
+            prompts, empty = self._enter(i, prompts)
+            if not prompts.shape[1]:
+                x = block(x)
+                continue
+            x, told = prompted_block(block, x, prompts, self._carried(i), empty)
+            prompts = prompts[:, :0] if told is None else told
+        return x
+
+    def _enter(self, i: int, before: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Prompts (B, p, C) in block i, a task's own or those from `before`; which places are empty (B, p), None if none."""
+        each = [plan.tokens.get(i, told[: plan.places(i)]) for plan, told in zip(self.plans, before, strict=True)]
+        counts = torch.tensor([len(own) for own in each])
+        empty = torch.arange(int(counts.max())) >= counts[:, None]
+        return pad_sequence(each, batch_first=True), empty if empty.any() else None
+
+    def _carried(self, i: int) -> bool:
+        """Whether prompts of any task go on from block i to the next."""
+        following = [j for j in self.backbone.layers if j > i][:1]  # past a patch merging; none after the last
+        return any(plan.places(i) and j not in plan.tokens for j in following for plan in self.plans)
+
+
+_PASSES: dict[str, type[Pass]] = {"vit": _SequencePass, "swin": _WindowPass}
+
+
+def pass_of(backbone: Backbone, plans: Sequence[Plan]) -> Pass:
+    """The pass of images through `backbone`, of which image b belongs to the task of `plans[b]`."""
+    return _PASSES.get(backbone.family, Pass)(backbone, plans)

@@ -74,7 +74,7 @@ class Prompted(Linear):
         self.__dict__["backbone"] = backbone  # used, not owned
         self.to_the_last = layers == tuple(range(layers[0], backbone.depth + 1))  # no layer carries prompts on
         if backbone.family == "swin":
-            self.keyed = self.by_hand = False
+            self.keyed, self.by_hand, self.read_rows = False, False, None
             self.prompts = self._by_width()
             return
         self.prefix = backbone.num_prefix_tokens

@@ -56,15 +56,16 @@ def merged(stage: PatchMerging, prompts: Tensor) -> Tensor:
 
 
 def prompted_block(
-    block: SwinTransformerBlock, x: Tensor, prompts: Tensor, carried: bool
+    block: SwinTransformerBlock, x: Tensor, prompts: Tensor, carried: bool, empty: Tensor | None = None
 ) -> tuple[Tensor, Tensor | None]:
     """The map x (B, H, W, C) as `block` puts it out, and so the prompts (B or 1, p, C) in its windows; None if not `carried`.
 
+    Where `empty` (B, p) is True there is no prompt: nothing looks at this place, and what it puts out means nothing.
     timm.models.swin_transformer.SwinTransformerBlock is x + attn(norm1(x)) over (shifted) windows, then x + mlp(norm2(x)).
     """
     height, width = x.shape[1:3]
     windows, mask, padded = _windows(block, block.norm1(x))  # (B * nW, N, C)
-    seen, told = _attend(block.attn, windows, block.norm1(prompts), mask, len(x), carried)
+    seen, told = _attend(block.attn, windows, block.norm1(prompts), mask, len(x), carried, empty)
     shape = (-1, *block.window_size, x.shape[-1])
     seen = window_reverse(seen.view(shape), block.window_size, *padded)[:, :height, :width]
     x = x + torch.roll(seen, block.shift_size, dims=(1, 2))
@@ -85,11 +86,12 @@ def _windows(block: SwinTransformerBlock, x: Tensor) -> tuple[Tensor, Tensor | N
 
 
 def _attend(
-    attn: WindowAttention, windows: Tensor, prompts: Tensor, mask: Tensor | None, batch: int, carried: bool
+    attn: WindowAttention, windows: Tensor, prompts: Tensor, mask: Tensor | None, batch: int, carried: bool,
+    empty: Tensor | None,
 ) -> tuple[Tensor, Tensor | None]:
     """Attention of windows (B * nW, N, C) over themselves and prompts (B or 1, p, C); where `carried`, the prompts' own, too.
 
-    The latter is its mean over the windows.
+    The latter is its mean over the windows. Prompts that are `empty` (B, p) are not looked at.
     """
     count, each = prompts.shape[1], len(windows) // batch  # window_partition puts the windows of one image together
     q, k, v = _heads(attn, windows)
@@ -98,12 +100,22 @@ def _attend(
     bias = attn._get_rel_pos_bias()  # (1, H, N, N)
     if mask is not None:
         bias = (bias + mask.unsqueeze(1)).repeat(batch, 1, 1, 1)  # (B * nW, H, N, N)
-    out = F.scaled_dot_product_attention(q, keys, values, attn_mask=F.pad(bias, (count, 0)))
+    bias, shut = F.pad(bias, (count, 0)), None
+    if empty is not None:
+        shut = _shut(empty, windows)
+        bias = bias + shut
+    out = F.scaled_dot_product_attention(q, keys, values, attn_mask=bias)
     seen = attn.proj(out.transpose(1, 2).flatten(2))
     if not carried:
         return seen, None
-    own = F.scaled_dot_product_attention(pq, keys, values).transpose(1, 2).flatten(2)  # (B * nW, p, C)
+    own = F.scaled_dot_product_attention(pq, keys, values, attn_mask=shut).transpose(1, 2).flatten(2)  # (B * nW, p, C)
     return seen, attn.proj(own.view(batch, each, count, -1).mean(dim=1))
+
+
+def _shut(empty: Tensor, windows: Tensor) -> Tensor:
+    """The bias (B * nW, 1, 1, p + N) of all queries that hides prompts which are `empty` (B, p) in windows (B * nW, N, C)."""
+    bias = windows.new_zeros(empty.shape).masked_fill(empty, -torch.inf)
+    return F.pad(bias, (0, windows.shape[1])).repeat_interleave(len(windows) // len(empty), dim=0)[:, None, None]
 
 
 def _heads(attn: WindowAttention, x: Tensor) -> Tensor:
