@@ -9,6 +9,7 @@ import numpy as np
 
 from app import flat, pictures
 from app.events import QUIET, when
+from app.journeys import LAST
 from app.messages import sentence, shows_user_errors
 from app.page import Page
 from app.results import Result, find_seed
@@ -26,8 +27,8 @@ _NOTE = (
 )
 
 
-def build(page: Page, run: gr.Radio, left: gr.Dropdown, part: gr.Tab) -> None:
-    """Components and events of the section; `left` says what stands on the left."""
+def build(page: Page, run: gr.Radio, left: gr.Dropdown, layer: gr.Dropdown, part: gr.Tab) -> dict[str, Any]:
+    """Components and events of the section; `left` says what stands on the left. Gives the event that fills it."""
     gr.Markdown("### Neighbours of the chosen image")
     galleries, states, shown = [], [], []
     with gr.Row():
@@ -42,18 +43,22 @@ def build(page: Page, run: gr.Radio, left: gr.Dropdown, part: gr.Tab) -> None:
             states.append(images)
             shown += [said, gallery, images]
     sentence(_NOTE, css="note")
-    when([part.select, run.change, left.change, page.image.change], show, [page.result, run, left, page.image], shown)
+    showing = {"fn": show, "inputs": [page.result, run, left, page.image, layer], "outputs": shown}
+    when([part.select, run.change, left.change, page.image.change], **showing)
     for gallery, images in zip(galleries, states, strict=True):
         gallery.select(choose, images, page.image, **QUIET)
+    return showing
 
 
 @shows_user_errors
-def show(key: str | None, name: str | None, left: str, image: int) -> list[Any]:
-    """For each side a sentence, the pictures and the numbers of the neighbours."""
+def show(key: str | None, name: str | None, left: str, image: int, layer: int = LAST) -> list[Any]:
+    """For each side a sentence, the pictures and the numbers of the neighbours; nothing new while the layer is being read."""
     result = find_seed(key)
     if result is None or name is None or image >= result.runs[0].test.total:
         return ["", [], []] * 2
-    shown = flat.pair(result, result.runs[number(result, name)], left)
+    shown = flat.pair(result, result.runs[number(result, name)], left, layer)
+    if not shown.is_read:
+        return [gr.skip()] * 6
     sides = zip(flat.titles(result, shown), shown.features, (shown.judge, shown.run), strict=True)
     return [part for title, features, run in sides for part in _side(result, run, title, features, image)]
 
