@@ -6,6 +6,7 @@ import base64
 import csv
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gradio as gr
@@ -17,7 +18,7 @@ from app import downloads, knockouts, looking, pictures, settings, viewer
 from app.figures import among_figure, knockout_figure
 from app.figures.knockout import ACCURACY, IMAGE, MEAN
 from app.results import all_results, cached_task
-from app.tabs import atlas, knockout, near
+from app.tabs import atlas, knocked, knockout, near
 from vpt_core.analysis import read_attention
 from vpt_core.analysis.knockout import LAYERS
 from vpt_core.runs import Run
@@ -110,6 +111,28 @@ def test_effects_that_are_charted(key: str, name: str):
     assert charts[ACCURACY] == found.accuracy.tolist()
     assert np.allclose(charts[IMAGE], found.log_probability[:, 0], atol=1e-5)
     assert knockout_figure(found, IMAGE, 99) is None
+
+
+def test_the_chosen_images_logits_are_shown_and_can_be_included(key: str, name: str):
+    found = _knocked(key, name)[-1][0]
+    assert knocked.show(key, name, None, 5, knocked.LARGEST)[2] is None
+    button, said, chart = knocked.show(key, name, found, 5, 2)
+    bars = {bar["name"]: bar["y"] for bar in chart["data"]}
+    assert not button.visible and said.startswith("Without all prompts of layer 3 the logit of image 6's true class")
+    assert bars["with all prompts"] == pytest.approx(found.whole[0].tolist(), abs=1e-3)
+    assert bars["without"] == pytest.approx(found.without[2, 0].tolist(), abs=1e-3)
+    most = int(np.abs(found.log_probability[:, 0]).argmax())
+    assert f"layer {most + 1} " in knocked.show(key, name, found, 5, knocked.LARGEST)[1]
+    other = next(i for i in range(6) if i not in found.images)
+    button, said, chart = knocked.show(key, name, found, other, 2)
+    assert button.visible and "was not among the 4 images" in said and chart is None
+    more = knocked.include(key, name, LAYERS, found, other)
+    whole = _knocked(key, name, count=6)[-1][0]
+    at = [int(np.flatnonzero(one.images == other)[0]) for one in (more, whole)]
+    assert len(more.images) == 5 and np.allclose(more.without[:, at[0]], whole.without[:, at[1]], atol=1e-5)
+    assert np.allclose(more.attention[:, at[0]], whole.attention[:, at[1]], atol=1e-6)
+    assert knocked.show(key, name, more, other, 2)[2]["data"]
+    assert knocked.pick(SimpleNamespace(_data={"customdata": 3})) == 3
 
 
 def test_stop_before_anything_is_done_is_said(key: str, name: str):

@@ -17,8 +17,7 @@ from app.figures.maps import CLASS, COLOURINGS, SPLIT, steps_figure
 from app.journeys import LAST
 from app.messages import sentence, shows_user_errors
 from app.page import Page
-from app.results import find_seed
-from app.verdict import number
+from app.verdict import run_of
 from vpt_core.analysis import LAYOUTS
 from vpt_core.errors import UserError
 from vpt_core.runs import Run
@@ -66,15 +65,10 @@ def build(page: Page, run: gr.Radio, part: gr.Tab, method: gr.Radio, only: gr.Dr
     chart.select(choose, None, page.image, **QUIET)
 
 
-def _run_of(key: str | None, name: str | None) -> Run | None:
-    result = find_seed(key)
-    return None if result is None or name is None else result.runs[number(result, name)]
-
-
 @shows_user_errors
 def foretell(key: str | None, name: str | None, layer: int = LAST) -> tuple[str, gr.Button]:
     """How long it may take; for a run that kept no epochs, why there is nothing to do."""
-    run = _run_of(key, name)
+    run = run_of(key, name)
     if run is None:
         return "", gr.Button(interactive=False)
     if journeys.why_not(run):
@@ -89,7 +83,7 @@ def foretell(key: str | None, name: str | None, layer: int = LAST) -> tuple[str,
 @shows_user_errors
 def follow(key: str | None, name: str | None, layer: int, token: str) -> Iterator[dict[str, Any]]:
     """Progress of following the images of the chosen run."""
-    run = _run_of(key, name)
+    run = run_of(key, name)
     if run is None:
         raise UserError("There is no result yet. Tune VPT in Tune.")
     work = journeys.walk(run, lambda: token in _stopped, layer)
@@ -110,7 +104,7 @@ def follow(key: str | None, name: str | None, layer: int, token: str) -> Iterato
 @shows_user_errors
 def show(key: str | None, name: str | None, layer: int, method: str, by: str, only: int, image: int) -> Iterator[list[Any]]:
     """The chart of a run that was followed, by PCA until another map is drawn, and how it was drawn."""
-    run = _run_of(key, name)
+    run = run_of(key, name)
     found = journeys.known(run, layer) if run else None
     if run is None or found is None:
         yield [None, ""]

@@ -15,8 +15,7 @@ from app.events import LATEST, QUIET, when
 from app.figures import among_figure
 from app.messages import sentence, shows_user_errors
 from app.page import Page
-from app.results import find_seed
-from app.verdict import number
+from app.verdict import run_of
 from vpt_core.errors import UserError
 from vpt_core.runs import Run
 
@@ -61,11 +60,6 @@ def build(page: Page, run: gr.Radio, tab: gr.Tab) -> None:
         show, asked, shown, **LATEST).success(pack, [page.result, run], data, **LATEST)
 
 
-def _run_of(key: str | None, name: str | None) -> Run | None:
-    result = find_seed(key)
-    return None if result is None or name is None else result.runs[number(result, name)]
-
-
 def _choices(run: Run) -> list[Any]:
     """Dropdowns of layers and prompts of what was found; empty ones before."""
     known = looking.known_near(run)
@@ -80,7 +74,7 @@ def _choices(run: Run) -> list[Any]:
 @shows_user_errors
 def offer(key: str | None, name: str | None) -> list[Any]:
     """The choices of another run, as far as it was looked through."""
-    run = _run_of(key, name)
+    run = run_of(key, name)
     prompted = run is not None and looking.has_prompts(run)
     text = None if prompted else {"text": "This method has no prompt tokens. Choose VPT-shallow or VPT-deep.", "done": None,
                                   "total": 0, "tone": ""}
@@ -90,7 +84,7 @@ def offer(key: str | None, name: str | None) -> list[Any]:
 @shows_user_errors
 def find(key: str | None, name: str | None) -> Iterator[list[Any]]:
     """Look through the training images, with progress."""
-    run = _run_of(key, name)
+    run = run_of(key, name)
     if run is None:
         raise UserError("There is no result yet. Tune VPT in Tune.")
     work = looking.near(run)
@@ -108,7 +102,7 @@ def find(key: str | None, name: str | None) -> Iterator[list[Any]]:
 @shows_user_errors
 def pack(key: str | None, name: str | None) -> gr.DownloadButton:
     """A file with every patch that was found for the chosen run, in all layers."""
-    run = _run_of(key, name)
+    run = run_of(key, name)
     lines = looking.near_table(run) if run else []
     if not lines:
         return gr.DownloadButton(value=None, interactive=False)
@@ -119,7 +113,7 @@ def pack(key: str | None, name: str | None) -> gr.DownloadButton:
 @shows_user_errors
 def show(key: str | None, name: str | None, layer: int | None, prompt: int | None) -> list[Any]:
     """What is near to a prompt in a layer, in words and pictures, and how alike the layer's prompts are."""
-    run = _run_of(key, name)
+    run = run_of(key, name)
     known = looking.known_near(run) if run else None
     if known is None or layer is None or prompt is None or prompt > len(known[0].image[layer - 1]):
         return ["", [], None]
