@@ -52,6 +52,9 @@ def test_all_images_and_a_class_are_shown_and_read_once(key: str, name: str, mon
     (one,) = atlas.draw(key, name, 0, atlas.CLASS)
     assert one[0]["title"].startswith("Mean of 2 test images of “")
     whole, mine = (_halves(v["to_prompts"], 6, -1, 2) for v in (last[0], one[0]))
+    rows = np.frombuffer(base64.b64decode(last[0]["rows"]), np.uint8)
+    assert len(rows) == 6 * last[0]["heads"] * 2 * 4 and last[0]["idle"] == [True] * 6  # 6 layers, 2 prompts, 2 x 2 patches
+    assert _halves(last[0]["spread"], 6, last[0]["heads"], 2, 2).max() > 0
     assert whole.shape == mine.shape and not np.allclose(whole, mine, atol=1e-4)
 
 
