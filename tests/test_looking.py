@@ -180,11 +180,12 @@ def test_images_are_drawn_evenly_and_the_chosen_one_first():
 # ---- near
 
 def test_near_patches_are_found_once_and_shown(key: str, name: str, monkeypatch: pytest.MonkeyPatch):
-    assert near.show(key, name, 6, 1) == ["", [], None]
+    assert not near.show(key, name, 6, 1)[0].visible
     *_, last = near.find(key, name)
     assert last[0]["text"].endswith("training images, evenly over the classes.")
     assert [value for _, value in last[1].choices] == list(range(1, 7)) and [v for _, v in last[2].choices] == [1, 2]
-    said, gallery, chart = near.show(key, name, 3, 2)
+    filled, said, gallery, chart = near.show(key, name, 3, 2)
+    assert filled.visible
     known, pixels = looking.known_near(all_results()[key].runs[0])
     assert f"has cosine {known.cosine[2][1, 0]:.2f} to prompt 2" in said and len(gallery) == min(12, len(pixels))
     assert Image.open(gallery[0][0]).size == (224, 112)

@@ -29,7 +29,7 @@ COLOURINGS = {CLASS: "class", CORRECT: "right or wrong", SURE: "confidence"}
 several methods answered.
 """
 AGREEMENT = ("all methods right", "right here, another method wrong", "wrong here, another method right", "all methods wrong")
-_AGREEMENT_INKS = (NEUTRAL, RIGHT, WRONG, COLOURS[1])
+_AGREEMENT_INKS = (RIGHT, COLOURS[2], WRONG, COLOURS[1])
 _SURE_SCALE = ((0.0, COLOURS[1]), (0.5, "#8a8f8c"), (1.0, COLOURS[0]))  # all of it stands out from either ground
 
 

@@ -40,19 +40,21 @@ def build(page: Page, run: gr.Radio, tab: gr.Tab) -> None:
     sentence(_INTRO)
     go = gr.Button("Find the nearest patches", variant="primary", elem_classes=["primary-action"], elem_id="near-go")
     status = progress_bar(empty="", elem_id="near-status")
-    with gr.Row():
-        layer = gr.Dropdown([], label="Layer", interactive=True, elem_id="near-layer", min_width=140)
-        prompt = gr.Dropdown([], label="Prompt", interactive=True, elem_id="near-prompt", min_width=140)
-    said = sentence(elem_id="near-said")
-    gallery = gr.Gallery(label="Nearest patches", show_label=False, columns=6, height="auto", object_fit="contain",
-                         interactive=False, buttons=["download", "fullscreen"], elem_id="near-gallery", elem_classes=["pairs"])
-    data = gr.DownloadButton("All of them as CSV", interactive=False, min_width=200, scale=0, elem_id="near-data")
-    sentence(_NOTE, css="note")
-    gr.Markdown("### Are prompts of a layer alike?")
-    chart = plot(label="Similarity among prompts", height=380, elem_id="near-among", empty="The map of a layer appears here.")
-    sentence(_AMONG_NOTE, css="note")
+    with gr.Column(visible=False) as filled:
+        with gr.Row():
+            layer = gr.Dropdown([], label="Layer", interactive=True, elem_id="near-layer", min_width=140)
+            prompt = gr.Dropdown([], label="Prompt", interactive=True, elem_id="near-prompt", min_width=140)
+        said = sentence(elem_id="near-said")
+        gallery = gr.Gallery(label="Nearest patches", show_label=False, columns=6, height="auto", object_fit="contain",
+                             interactive=False, buttons=["download", "fullscreen"], elem_id="near-gallery",
+                             elem_classes=["pairs"])
+        data = gr.DownloadButton("All of them as CSV", interactive=False, min_width=200, scale=0, elem_id="near-data")
+        sentence(_NOTE, css="note")
+        gr.Markdown("### Are prompts of a layer alike?")
+        chart = plot(label="Similarity among prompts", height=380, elem_id="near-among")
+        sentence(_AMONG_NOTE, css="note")
 
-    asked, shown = [page.result, run, layer, prompt], [said, gallery, chart]
+    asked, shown = [page.result, run, layer, prompt], [filled, said, gallery, chart]
     go.click(find, [page.result, run], [status, layer, prompt], concurrency_limit=1, **QUIET).success(
         show, asked, shown, **LATEST).success(pack, [page.result, run], data, **LATEST)
     gr.on([layer.input, prompt.input], show, asked, shown, **LATEST)
@@ -116,7 +118,7 @@ def show(key: str | None, name: str | None, layer: int | None, prompt: int | Non
     run = run_of(key, name)
     known = looking.known_near(run) if run else None
     if known is None or layer is None or prompt is None or prompt > len(known[0].image[layer - 1]):
-        return ["", [], None]
+        return [gr.Column(visible=False), "", [], None]
     near, pixels = known
     rows = zip(near.image[layer - 1][prompt - 1], near.row[layer - 1][prompt - 1], near.column[layer - 1][prompt - 1],
                near.cosine[layer - 1][prompt - 1], strict=True)
@@ -126,4 +128,4 @@ def show(key: str | None, name: str | None, layer: int | None, prompt: int | Non
     others = among[np.triu_indices(len(among), 1)]
     said = (f"In layer {layer} the nearest patch has cosine {cosines[0]:.2f} to prompt {prompt}, number {len(cosines)} has "
             f"{cosines[-1]:.2f}. Of the {len(others)} pairs of prompts {(others > ALIKE).sum()} have a cosine above {ALIKE}.")
-    return [said, pairs, among_figure(among)]
+    return [gr.Column(visible=True), said, pairs, among_figure(among)]
