@@ -205,7 +205,7 @@ def test_maps_table_and_neighbours_are_those_of_the_chosen_layer(key: str):
     _, menu = movement.choices(key, name, flat.UNTUNED, 99)
     assert [value for _, value in menu.choices] == [LAST, 5, 4, 3, 2, 1] and menu.value == LAST
     asked = (key, name, "class", movement.ALL, 0, "pca", flat.UNTUNED)
-    assert movement.redraw(*asked, 3) == [gr.skip()] * 2 and around.show(key, name, flat.UNTUNED, 0, 3) == [gr.skip()] * 6
+    assert movement.redraw(*asked, 3) == [gr.skip()] * 2 and around.show(key, name, flat.UNTUNED, 0, 3) == [gr.skip()] * 8
     *progress, said = movement.draw(*asked, 3)
     assert progress[0][2] == "Reading the layers of the model: 6 of 6 test images ..."
     assert said[4]["headers"][0] == "in all dimensions of layer 3" and said[6].endswith("), layer 3")
