@@ -245,7 +245,7 @@ def test_looking_inside_follows_without_the_server(page: Page) -> None:
     _open(page, "Look inside")
     viewer = page.locator("#inspect-attention")
     expect(viewer).to_contain_text("to the 10 prompts", timeout=LONG)
-    page.wait_for_timeout(5000)  # what the tab loads by itself
+    _rests(page)  # what the tab loads by itself
     calls: list[str] = []
     page.on("request", lambda request: calls.append(request.url) if "queue/join" in request.url else None)
     slider = viewer.locator("input[type=range]").first
