@@ -49,8 +49,9 @@ def test_nothing_is_computed_before_it_is_asked_for(key: str):
 
 def test_maps_come_first_then_their_test_then_the_prompts(key: str):
     explained._found.clear()
-    first, second, last = shown(key, names(key)[1])
+    wait, first, second, last = shown(key, names(key)[1])
     line, files, pair, sums, *_ = first
+    assert wait[0].startswith("Explaining image 2") and wait[1] == gr.skip()
     before, after = (np.asarray(Image.open(file)) for file in files)
     assert "Before is the frozen backbone with its own classifier, Linear probe of this result." in line
     assert before.shape == after.shape == (336, 336, 3) and not np.array_equal(before, after)
@@ -71,7 +72,7 @@ def test_what_is_known_is_answered_at_once_and_whole(key: str):
 
 def test_a_probe_has_the_same_on_both_sides_and_no_prompts(key: str):
     explained._found.clear()
-    first, *_, last = shown(key, names(key)[0])
+    _, first, *_, last = shown(key, names(key)[0])
     assert "both sides show it" in first[0] and not last[6].visible
     assert len(set(first[1])) == 1  # the same picture has the same file
 
@@ -117,7 +118,7 @@ def test_without_the_data_set_a_sentence_stands_there(key: str, monkeypatch: pyt
         raise UserError("There is no task 'x'.")
 
     monkeypatch.setattr("app.results.load_task", refuse)
-    only, = shown(key, names(key)[1])
+    *_, only = shown(key, names(key)[1])
     assert "cannot be shown. The images of this result are not on this computer" in only[0] and only[1] is None
 
 

@@ -121,6 +121,8 @@ def explain(
     wish = Wish(result, result.runs[number(result, name)], image, target, method, baseline)
     try:
         known = explained.is_known(wish)
+        if not known:  # what stands there is of another choice
+            yield [f"Explaining image {image + 1}; what stands below is still of the choice before ...", *[gr.skip()] * 10]
         line, pictures, sums = explained.line(wish), slides(wish, grain), explained.sums(wish)
     except UserError as error:
         yield _nothing(f"Attribution cannot be shown. {error}")
