@@ -56,6 +56,9 @@ ATTENTION_WORDS: dict[str, str] = {
     "cell": "Layer {layer}, head {head}: {share} to the prompts",
     "view": "Shown",
     "view_query": "Where {query} looks",
+    "view_spread": "How much images differ there",
+    "spread": "In layer {layer} what {query} gives to a patch differs between the images by {most} at most: one standard "
+              "deviation, of several heads their mean or the largest.",
     "view_rollout": "Where {query} comes from: rollout over the layers",
     "view_prompt": "Where prompt {prompt} looks",
     "both": "{share}, {received}",

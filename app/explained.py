@@ -32,7 +32,9 @@ from vpt_core.runs import Run
 from vpt_core.traps import is_trap, stamp
 
 TRUE, PREDICTED = "true", "predicted"
+_MOST = 128  # of each kind that stay in memory
 _lock = threading.Lock()
+_found: dict[tuple[object, ...], None] = {}
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def _attributed(wish: Wish, run: Run, frozen: bool) -> Attribution:
         return _attribution(run.folder, wish.image, wish.number, wish.method, wish.baseline, frozen)
 
 
-@lru_cache(maxsize=128)
+@lru_cache(maxsize=_MOST)
 def _attribution(folder: Path, image: int, target: int, method: str, baseline: str, frozen: bool) -> Attribution:
     run = Run(folder)
     model, pixels = classifier(run).model, pictures.pixels(Result("", (run,)), image, run.spec.image_size)
@@ -104,7 +106,7 @@ def _attribution(folder: Path, image: int, target: int, method: str, baseline: s
     return attribute(model, pixels, target, method, baseline)
 
 
-@lru_cache(maxsize=128)
+@lru_cache(maxsize=_MOST)
 def _tested(folder: Path, image: int, target: int, method: str, baseline: str) -> Deletion:
     run, found = Run(folder), _attribution(folder, image, target, method, baseline, False)
     pixels = pictures.pixels(Result("", (run,)), image, run.spec.image_size)
@@ -117,7 +119,7 @@ def tested(wish: Wish) -> Deletion:
         return _tested(wish.run.folder, wish.image, wish.number, wish.method, wish.baseline)
 
 
-@lru_cache(maxsize=128)
+@lru_cache(maxsize=_MOST)
 def _prompts(folder: Path, image: int, target: int) -> PromptAttribution:
     run = Run(folder)
     pixels = pictures.pixels(Result("", (run,)), image, run.spec.image_size)
@@ -130,6 +132,22 @@ def prompts(wish: Wish) -> PromptAttribution | None:
         return None
     with _lock:
         return _prompts(wish.run.folder, wish.image, wish.number)
+
+
+def _key(wish: Wish) -> tuple[object, ...]:
+    return wish.run.folder, wish.image, wish.number, wish.method, wish.baseline
+
+
+def note(wish: Wish) -> None:
+    """All of a wish was found."""
+    _found[_key(wish)] = None
+    for old in list(_found)[: -_MOST]:
+        _found.pop(old, None)
+
+
+def is_known(wish: Wish) -> bool:
+    """True when all of a wish was found before, so that it is answered at once. Raises `UserError` for an unknown class."""
+    return _key(wish) in _found
 
 
 def line(wish: Wish) -> str:

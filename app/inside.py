@@ -77,11 +77,13 @@ def draw_maps(run: Run) -> Maps:
         return maps
 
 
-def neighbours(run: Run) -> str:
-    """What the full space says beside a map, which may mislead. Raises `UserError` for fewer than 2 test images."""
-    before, after = (knn_accuracy(run.array(name), run.labels) for name in ("frozen", "features"))
-    width = run.array("features").shape[1]
-    said = f"In all {width} dimensions the 5 nearest neighbours name an image's class for {before.correct} of {before.total}"
-    if np.array_equal(run.array("frozen"), run.array("features")):
-        return f"{said} images. This method leaves the features as they are, so both maps are the same."
-    return f"{said} images before tuning and {after.correct} of {after.total} after."
+def neighbours(features: tuple[np.ndarray, np.ndarray], labels: np.ndarray, sides: tuple[str, str]) -> str:
+    """What the full space of two sides, (N, d) each, says beside their maps, which may mislead; `sides` names them.
+    Raises `UserError` for fewer than 2 test images.
+    """
+    left, right = (knn_accuracy(one, labels) for one in features)
+    width = features[1].shape[1]
+    said = f"In all {width} dimensions the 5 nearest neighbours name an image's class for {left.correct} of {left.total}"
+    if np.array_equal(*features):
+        return f"{said} images. Up to here the method leaves the features as they are, so both maps are the same."
+    return f"{said} images {sides[0]} and {right.correct} of {right.total} {sides[1]}."

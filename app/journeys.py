@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,6 +18,7 @@ from app.components import plain, sprite
 from app.figures.maps import Points, in_words
 from app.kept import Kept
 from app.models import classifier
+from app.results import RECORDED
 from app.warmup import forward_seconds
 from vpt_core import epochs
 from vpt_core.analysis import before_tuning, follow, lay_out
@@ -31,11 +33,14 @@ from vpt_core.shortage import shortages_in_words
 
 EACH = 100  # images of the test and of the training images, at most
 MOST_EPOCHS = 10
-FEATURES, RECORD = "journey.npy", "journey.json"
+RECORD = "journey.json"
 NONE = -1
+LAST = 0
+"""The layer that the classifier reads."""
 THUMB = 56
 _NUMBERS = ("images", "place", "labels", "said", "sure")  # fields of a journey that are kept as lists of numbers
-_drawn: Kept[tuple[Path, str], np.ndarray] = Kept(24)
+_BESIDE = tempfile.TemporaryDirectory(prefix="vpt-journeys-")
+_drawn: Kept[tuple[Path, int, str], np.ndarray] = Kept(24)
 
 
 @dataclass(frozen=True)
@@ -87,44 +92,64 @@ def image_count(run: Run) -> int:
     return min(EACH, run.test.total) + min(EACH, run.status["counts"]["train"])
 
 
-def seconds(run: Run) -> float:
+def seconds(run: Run, layer: int = LAST) -> float:
     """A guess at how long `walk` takes, in seconds."""
     shape = card(run.spec.backbone)
     one = forward_seconds(shape.params, shape.tokens(run.spec.image_size) + 1)
-    return (2 + len(chosen_epochs(run))) * image_count(run) * one
+    ways = 1.0 if layer == LAST else layer / shape.depth + (known(run) is None)
+    return ways * (2 + len(chosen_epochs(run))) * image_count(run) * one
 
 
-def known(run: Run) -> Journey | None:
+def known(run: Run, layer: int = LAST) -> Journey | None:
     """What `walk` found before; None when it was not asked, or the folder holds it no more."""
-    return _read(run.folder) if (run.folder / RECORD).exists() else None
+    there = _file(run.folder, RECORD).exists() and _file(run.folder, _features(layer)).exists()
+    return _read(run.folder, layer) if there else None
+
+
+def _file(folder: Path, name: str) -> Path:
+    """Where a file of a run is kept: in its folder, but recorded runs stay as they are."""
+    own = folder / name
+    return own if own.exists() or folder.parent != RECORDED else Path(_BESIDE.name) / f"{folder.name}-{name}"
+
+
+def _features(layer: int) -> str:
+    return "journey.npy" if layer == LAST else f"journey-{layer}.npy"
 
 
 @lru_cache(maxsize=4)
-def _read(folder: Path) -> Journey:
-    record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+def _read(folder: Path, layer: int) -> Journey:
+    record = json.loads(_file(folder, RECORD).read_text(encoding="utf-8"))
     numbers = {name: np.array(record[name]) for name in _NUMBERS}
-    features = np.load(folder / FEATURES, allow_pickle=False)
+    features = np.load(_file(folder, _features(layer)), allow_pickle=False)
     return Journey(tuple(record["epochs"]), names=record["names"], features=features, **numbers)
 
 
-def walk(run: Run, stop: Callable[[], bool]) -> Generator[tuple[int, int], None, Journey | None]:
+def walk(run: Run, stop: Callable[[], bool], layer: int = LAST) -> Generator[tuple[int, int], None, Journey | None]:
     """Follow test and training images of a run, evenly over the classes, and keep what was found in its folder.
 
+    The features are those after `layer`, counted from 1; the `LAST` ones come first, since they say what the model answers.
     Yields how many images of how many are done. None when `stop` said so: then nothing is kept. Raises `UserError` when the
     run kept no epochs, or data set, prompt files or backbone are not there.
     """
     if why_not(run):
         raise UserError(why_not(run))
+    if layer != LAST and known(run) is None and (yield from walk(run, stop)) is None:
+        return None
     files, tuned = chosen_epochs(run), classifier(run).model
     images, place = _images(run)
     states = 2 + len(files)
     visitors.check_room(FLOAT32 * states * len(images) * tuned.head.in_features)
-    work = follow(_models(tuned, files), pictures.task_pixels(run, images, run.spec.image_size), states)
+    pixels = pictures.task_pixels(run, images, run.spec.image_size)
+    work = follow(_models(tuned, files), pixels, states, () if layer == LAST else (layer,))
     while not stop():
         try:
             yield next(work)
         except StopIteration as end:
-            return _keep(run, tuned, tuple(files), images, place, end.value)
+            if layer == LAST:
+                return _keep(run, tuned, tuple(files), images, place, end.value)
+            with shortages_in_words():
+                write_array(_file(run.folder, _features(layer)), end.value[:, 0])
+            return known(run, layer)
     return None
 
 
@@ -152,20 +177,20 @@ def _keep(run: Run, tuned: Model, numbers: tuple[int, ...], images: np.ndarray, 
     found = Journey(numbers, images, place, names, labels, shares.argmax(axis=1), shares.max(axis=1), features)
     record = {"epochs": list(numbers), "names": names, **{name: getattr(found, name).tolist() for name in _NUMBERS}}
     with shortages_in_words():
-        write_array(run.folder / FEATURES, features)
-        write_json(run.folder / RECORD, record)  # last: it is what says that both are there
+        write_array(_file(run.folder, _features(LAST)), features)
+        write_json(_file(run.folder, RECORD), record)  # last: it is what says that both are there
     _read.cache_clear()
     return found
 
 
-def known_places(run: Run, method: str) -> bool:
+def known_places(run: Run, method: str, layer: int = LAST) -> bool:
     """True when the maps of a known journey were drawn by this method before."""
-    return _drawn.known((run.folder, method)) is not None
+    return _drawn.known((run.folder, layer, method)) is not None
 
 
-def places(run: Run, method: str) -> np.ndarray:
+def places(run: Run, method: str, layer: int = LAST) -> np.ndarray:
     """The maps (E, N, 2) of a known journey, by a method of `LAYOUTS`; the latest ones stay in memory."""
-    return _drawn.find((run.folder, method), lambda: lay_out(_read(run.folder).features, method))
+    return _drawn.find((run.folder, layer, method), lambda: lay_out(_read(run.folder, layer).features, method))
 
 
 def points(classes: Sequence[str], journey: Journey) -> Points:
@@ -183,4 +208,4 @@ def points(classes: Sequence[str], journey: Journey) -> Points:
 @lru_cache(maxsize=4)
 def thumbs(folder: Path) -> dict[str, Any]:
     """The pictures of the images of a known journey. Raises `UserError` when the data set is gone."""
-    return sprite(pictures.task_pixels(Run(folder), _read(folder).images, THUMB), THUMB)
+    return sprite(pictures.task_pixels(Run(folder), _read(folder, LAST).images, THUMB), THUMB)

@@ -13,6 +13,7 @@ from app.models import classifier
 from app.results import RECORDED
 from app.warmup import forward_seconds
 from vpt_core.analysis import Knockout, knock_out, load_knockout, removals, save_knockout
+from vpt_core.embed import drain
 from vpt_core.ledger import FLOAT32
 from vpt_core.runs import Run
 from vpt_core.shortage import shortages_in_words
@@ -30,6 +31,16 @@ def knocked_out(
     visitors.check_room(FLOAT32 * len(removals(model, scope)) * len(some) * (len(run.classes) + 1))
     pixels = pictures.test_pixels(run, run.spec.image_size, some)
     return (yield from knock_out(model, pixels, run.labels[some], scope, some, stop))
+
+
+def with_image(run: Run, scope: str, found: Knockout, image: int) -> Knockout:
+    """The knock-outs of a scope that were `found`, and those of one more test image. Raises `UserError` as `knocked_out`."""
+    some = np.array([image])
+    pixels = pictures.test_pixels(run, run.spec.image_size, some)
+    more = drain(knock_out(classifier(run).model, pixels, run.labels[some], scope, some))
+    joined = {name: np.concatenate([getattr(found, name), getattr(more, name)], axis=axis)
+              for name, axis in (("images", 0), ("labels", 0), ("whole", 0), ("without", 1), ("attention", 1))}
+    return Knockout(found.removals, **joined)
 
 
 def keep(run: Run, scope: str, found: Knockout) -> None:

@@ -1,4 +1,4 @@
-"""What looking into many images of a run needs: the atlas and near patches, with progress, and kept in memory."""
+"""What looking into many images of a run needs: atlas, near patches, features by layer; with progress, kept in memory."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ import numpy as np
 
 from app import pictures
 from app.models import classifier
-from vpt_core.analysis import Atlas, Near, find_near, read_atlas
+from vpt_core.analysis import Atlas, Near, before_tuning, check_layers, find_near, follow, read_atlas
 from vpt_core.analysis.atlas import prompt_counts
+from vpt_core.errors import UserError
 from vpt_core.runs import Run
 
 KEPT = 8  # runs whose atlas and near patches stay in memory
+KEPT_LAYERS = 4  # features of so many models: up to 70 MB each
 MOST_TRAIN = 200  # training images whose patches are looked through
 NEAREST = 12
 _atlases: dict[Path, dict[int | None, Atlas]] = {}
 _near: dict[Path, tuple[Near, np.ndarray]] = {}
+_layered: dict[tuple[Path, bool], np.ndarray] = {}
 
 
 def atlas(run: Run) -> Generator[tuple[int, int], None, dict[int | None, Atlas]]:
@@ -63,6 +66,40 @@ def near_table(run: Run) -> list[list[object]]:
     return lines
 
 
+def layers_of(run: Run) -> list[int]:
+    """The layers before the last one that `layered` reads; empty where there are none to read."""
+    try:
+        model = classifier(run).model
+        layers = list(range(1, model.backbone.depth))
+        check_layers(model, layers)
+    except UserError:  # who asks for a map is told why it cannot be
+        return []
+    return layers
+
+
+def layered(run: Run, frozen: bool) -> Generator[tuple[int, int], None, np.ndarray]:
+    """Features (L - 1, N, d) of the test images of a run after each layer but the last, in the tuned model or in the frozen
+    one; as `atlas`.
+    """
+    key = _layered_key(run, frozen)
+    if key not in _layered:
+        model = classifier(run).model
+        pixels = pictures.test_pixels(run, run.spec.image_size)
+        found = yield from follow([before_tuning(model) if key[1] else model], pixels, 1, range(1, model.backbone.depth))
+        _keep(_layered, key, found[0], KEPT_LAYERS)
+        return found[0]
+    return _layered[key]
+
+
+def layers_known(run: Run, frozen: bool) -> bool:
+    """True when `layered` was asked before."""
+    return _layered_key(run, frozen) in _layered
+
+
+def _layered_key(run: Run, frozen: bool) -> tuple[Path, bool]:
+    return run.folder, frozen or run.spec.method == "linear"  # a linear probe leaves the features as they are
+
+
 def _counted(work: Generator[int, None, object], total: int) -> Generator[tuple[int, int], None, object]:
     while True:
         try:
@@ -71,9 +108,9 @@ def _counted(work: Generator[int, None, object], total: int) -> Generator[tuple[
             return end.value
 
 
-def _keep(kept: dict, folder: Path, found: object) -> None:
-    kept[folder] = found
-    for old in list(kept)[:-KEPT]:
+def _keep(kept: dict, key: object, found: object, most: int = KEPT) -> None:
+    kept[key] = found
+    for old in list(kept)[:-most]:
         kept.pop(old, None)
 
 

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from app.results import Result
+from app.results import Result, find_seed
 from vpt_core.comparison import Comparison, pair
 from vpt_core.errors import UserError
 from vpt_core.metrics import softmax
@@ -38,6 +38,12 @@ def labels(result: Result) -> list[str]:
     if not result.says_seed:
         return names
     return [f"{name}, seed {run.spec.seed}" for name, run in zip(names, result.runs, strict=True)]
+
+
+def run_of(key: str | None, name: str | None) -> Run | None:
+    """The run called `name` of a result; None while nothing is chosen."""
+    result = find_seed(key)
+    return None if result is None or name is None else result.runs[number(result, name)]
 
 
 def number(result: Result, name: str) -> int:

@@ -18,15 +18,17 @@ def image_value(photo: np.ndarray, seen: Attention, model: Model, title: str) ->
     """One image (S, S, 3) uint8 and all its attention, prompts' own rows among it."""
     value = attention_value(photo, seen.patches, seen.to_prompts, seen.to_self, seen.query, title)
     received = _padded(seen.received, max(value["prompts"]))
-    return value | _more(received, seen.rollout, seen.rolled) | _rows(seen) | {"idle": _idle(model)}
+    rows = _padded(seen.prompt_rows, max(value["prompts"]))
+    return value | _more(received, seen.rollout, seen.rolled) | _rows(rows) | {"idle": _idle(model)}
 
 
-def atlas_value(picture: np.ndarray, atlas: Atlas, title: str) -> dict[str, Any]:
-    """The mean over images, drawn over a `picture` (S, S, 3) uint8 of them."""
+def atlas_value(picture: np.ndarray, atlas: Atlas, model: Model, title: str) -> dict[str, Any]:
+    """The mean over images and the spread between them, drawn over a `picture` (S, S, 3) uint8 of them."""
     mean = atlas.mean
     to_prompts = [shares[:, :count] for shares, count in zip(mean.to_prompts, atlas.prompts, strict=True)]
     value = attention_value(picture, mean.patches, to_prompts, mean.to_self, atlas.query, title)
-    return value | _more(mean.received, mean.rollout, mean.rolled)
+    more = _more(mean.received, mean.rollout, mean.rolled) | _rows(mean.prompt_rows) | {"idle": _idle(model)}
+    return value | more | {"spread": half_text(atlas.spread.patches)}
 
 
 def _more(received: np.ndarray, rollout: np.ndarray, rolled: np.ndarray) -> dict[str, str]:
@@ -42,9 +44,10 @@ def _padded(parts: list[np.ndarray], most: int) -> np.ndarray:
     return whole
 
 
-def _rows(seen: Attention) -> dict[str, str]:
-    """What prompts give to patches, a byte each, of the largest of its row; nothing where that would be too much to send."""
-    rows = _padded(seen.prompt_rows, max(part.shape[1] for part in seen.prompt_rows))  # (L, H, P, gh, gw)
+def _rows(rows: np.ndarray) -> dict[str, str]:
+    """What prompts give to patches (L, H, P, gh, gw), a byte each, of the largest of its row; nothing where that would be too
+    much to send.
+    """
     if not rows.size or rows.size > MOST_BYTES:
         return {}
     tops = rows.max(axis=(3, 4))

@@ -51,7 +51,7 @@ def test_the_atlas_is_the_mean_of_its_images(case, monkeypatch):
             assert np.allclose(getattr(one.mean, name), values.mean(axis=0), atol=1e-5)
             assert np.allclose(getattr(one.spread, name), values.std(axis=0), atol=1e-4)
         for layer, count in enumerate(one.prompts):
-            for name in ("to_prompts", "received"):
+            for name in ("to_prompts", "received", "prompt_rows"):
                 values = np.stack([getattr(singles[i], name)[layer] for i in members])
                 assert np.allclose(getattr(one.mean, name)[layer, :, :count], values.mean(axis=0), atol=1e-5)
             shares = np.array([singles[i].to_prompts[layer].sum(axis=1).mean() for i in members])
@@ -119,6 +119,12 @@ def test_recording_leaves_the_logits_and_no_hook():
         assert torch.equal(before, model(x))
     names = [name for m in model.backbone.modules() for name, d in vars(m).items() if name.endswith("_hooks") and len(d)]
     assert not names and torch.is_grad_enabled()
+
+
+def test_prompts_rows_are_left_out_where_they_are_too_many(monkeypatch):
+    monkeypatch.setattr(atlas_module, "MOST_ROWS", 4 * 4 * 2 * 3 * 9 - 1)  # sets, layers, heads, prompts, patches
+    found = drain(read_atlas(built("deep"), IMAGES, LABELS))
+    assert found[None].mean.prompt_rows.shape == (4, 2, 0, 3, 3) and found[1].mean.received.shape == (4, 2, 3)
 
 
 def test_no_images_is_said():

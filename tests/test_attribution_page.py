@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import gradio as gr
 import numpy as np
 import pytest
 from faked import on_show
@@ -47,20 +48,33 @@ def test_nothing_is_computed_before_it_is_asked_for(key: str):
 
 
 def test_maps_come_first_then_their_test_then_the_prompts(key: str):
-    first, second, last = shown(key, names(key)[1])
-    line, files, sums, *_ = first
+    explained._found.clear()
+    wait, first, second, last = shown(key, names(key)[1])
+    line, files, pair, sums, *_ = first
+    assert wait[0].startswith("Explaining image 2") and wait[1] == gr.skip()
     before, after = (np.asarray(Image.open(file)) for file in files)
     assert "Before is the frozen backbone with its own classifier, Linear probe of this result." in line
     assert before.shape == after.shape == (336, 336, 3) and not np.array_equal(before, after)
-    assert "Before tuning the score is" in sums and first[3] is None and first[4] == attribution._WAIT
-    assert second[3]["data"] and "for 5 random orders" in second[4] and not first[5].visible
-    assert last[5].visible and last[6]["data"][0]["z"] and "completeness error" in last[7]
+    assert pair == [(files[0], "before tuning"), (files[1], "after tuning")]
+    assert "Before tuning the score is" in sums and first[4] is None and first[5] == attribution._WAIT
+    assert second[4]["data"] and "for 5 random orders" in second[5] and not first[6].visible
+    assert last[6].visible and last[7]["data"][0]["z"] and "completeness error" in last[8]
+
+
+def test_what_is_known_is_answered_at_once_and_whole(key: str):
+    """Of answers that follow each other at once the browser shows the last: none may leave out what one before had."""
+    explained._found.clear()
+    *_, last = shown(key, names(key)[1])
+    (again,) = shown(key, names(key)[1])
+    assert again[1] and again[2] and [again[0], *again[3:6]] == [last[0], *last[3:6]] and again[7] == last[7]
+    assert gr.skip() not in again
 
 
 def test_a_probe_has_the_same_on_both_sides_and_no_prompts(key: str):
-    found = shown(key, names(key)[0])
-    assert len(found) == 2 and "both sides show it" in found[0][0]
-    assert len(set(found[0][1])) == 1  # the same picture has the same file
+    explained._found.clear()
+    _, first, *_, last = shown(key, names(key)[0])
+    assert "both sides show it" in first[0] and not last[6].visible
+    assert len(set(first[1])) == 1  # the same picture has the same file
 
 
 def test_without_a_probe_the_runs_own_head_stands_in(key: str):
@@ -104,7 +118,7 @@ def test_without_the_data_set_a_sentence_stands_there(key: str, monkeypatch: pyt
         raise UserError("There is no task 'x'.")
 
     monkeypatch.setattr("app.results.load_task", refuse)
-    only, = shown(key, names(key)[1])
+    *_, only = shown(key, names(key)[1])
     assert "cannot be shown. The images of this result are not on this computer" in only[0] and only[1] is None
 
 

@@ -245,7 +245,7 @@ def test_looking_inside_follows_without_the_server(page: Page) -> None:
     _open(page, "Look inside")
     viewer = page.locator("#inspect-attention")
     expect(viewer).to_contain_text("to the 10 prompts", timeout=LONG)
-    page.wait_for_timeout(5000)  # what the tab loads by itself
+    _rests(page)  # what the tab loads by itself
     calls: list[str] = []
     page.on("request", lambda request: calls.append(request.url) if "queue/join" in request.url else None)
     slider = viewer.locator("input[type=range]").first
@@ -257,6 +257,17 @@ def test_looking_inside_follows_without_the_server(page: Page) -> None:
     expect(viewer).to_contain_text("In layer 6 prompt 3 gives")
     viewer.locator("select.vpt-view").select_option("rollout")
     expect(viewer).to_contain_text("Traced back from layer 6")
+    took = slider.evaluate("""input => {
+      const times = [];
+      for (let layer = 1; layer <= 12; layer++) {
+        const before = performance.now();
+        input.value = layer;
+        input.dispatchEvent(new Event("input"));
+        times.push(performance.now() - before);
+      }
+      return times.sort((a, b) => a - b)[6];
+    }""")
+    assert took < 50, took  # milliseconds of a redraw, the middle one
     assert calls == []
     with page.expect_download() as saved:
         viewer.get_by_role("button", name="JSON").click()
@@ -264,6 +275,54 @@ def test_looking_inside_follows_without_the_server(page: Page) -> None:
     with page.expect_download() as saved:
         page.locator("#inspect-shares").get_by_role("button", name="CSV").click()
     assert saved.value.path().read_text().startswith("trace,x,y,value,text\n")
+
+
+def test_a_click_on_a_point_is_followed_by_all_views(page: Page) -> None:
+    _open(page, "Look inside")
+    expect(page.locator("#inspect-attention")).to_contain_text("to the 10 prompts", timeout=LONG)
+    page.get_by_role("tab", name="How images moved").click()
+    page.locator("#inspect-layer input").click()
+    page.get_by_role("option", name="layer 2", exact=True).click()
+    expect(page.locator("#inspect-after-title")).to_contain_text("layer 2", timeout=LONG)
+    expect(page.locator("#inspect-map-status")).to_contain_text("Drawn by UMAP", timeout=LONG)
+    expect(page.locator("#inspect-space")).to_contain_text("of layer 2")
+    expect(page.locator("#inspect-around-after-said")).to_contain_text("layer 2", timeout=LONG)
+    chart = page.locator("#inspect-after .js-plotly-plot")
+    image = chart.evaluate("chart => chart.data.find(trace => trace.customdata?.length > 3).customdata[3]")
+    chart.evaluate("""(chart, image) => {
+      const curve = chart.data.findIndex(trace => trace.customdata?.includes(image));
+      const point = chart.data[curve].customdata.indexOf(image), { x, y, customdata } = chart.data[curve];
+      chart.emit("plotly_click", { points: [{ curveNumber: curve, pointNumber: point, customdata: customdata[point],
+                                              x: x[point], y: y[point] }] });
+    }""", image)
+    said = f"image {image + 1} "
+    expect(page.locator("#inspect-line")).to_contain_text(f"I{said[1:]}")
+    expect(page.locator("#inspect-around-after-said")).to_contain_text(said)
+    expect(page.locator("#inspect-attention")).to_contain_text(f"Image {image + 1},")
+    with page.expect_download() as saved:
+        page.locator("#inspect-around-csv").click()
+    assert saved.value.path().read_text().startswith("map,rank,image,class\n")
+    page.get_by_role("tab", name="Knock-out").click()
+    expect(page.locator("#knockout-answer-said")).to_contain_text(f"mage {image + 1}", timeout=LONG)
+    page.locator("#inspect-filter").get_by_text("Surest errors").click()
+    expect(page.locator("#inspect-count")).to_contain_text("images that this method gets wrong")
+
+
+def test_an_explained_image_is_shown_whole_again(page: Page) -> None:
+    _open(page, "Look inside")
+    expect(page.locator("#inspect-attention")).to_contain_text("to the 10 prompts", timeout=LONG)
+    page.locator("#inspect-run").get_by_text("Linear probe").click()
+    page.get_by_role("tab", name="Attribution").click()
+    page.locator("#inspect-explain").click()
+    strip, line = page.locator("#inspect-strip .grid-container button"), page.locator("#inspect-attribution-line")
+    for image in (1, 2, 1):
+        strip.nth(image - 1).click()
+        expect(line).to_contain_text(f"of image {image} ", timeout=LONG)
+        expect(page.locator("#inspect-deletion-said")).to_contain_text("random order", timeout=LONG)
+        _rests(page)
+        expect(page.locator("#inspect-deletion svg.main-svg").first).to_be_visible()
+        expect(page.locator("#inspect-deletion .vpt-empty")).to_be_hidden()
+        expect(page.locator("#inspect-attribution-pair img")).to_have_count(2)
 
 
 def test_the_way_through_the_epochs_is_stepped_without_the_server(page: Page, server: tuple[str, Path]) -> None:

@@ -14,10 +14,12 @@ import numpy as np
 import pytest
 from faked import on_show
 
-from app import flat, inside, journeys
+from app import flat, inside, journeys, looking
+from app.figures import maps
+from app.journeys import LAST
 from app.results import all_results, cached_task
 from app.tabs import around, journey, movement
-from vpt_core.analysis import pca_maps
+from vpt_core.analysis import knn_accuracy, nearest, pca_maps
 from vpt_core.errors import UserError
 from vpt_core.runs import Run
 
@@ -46,7 +48,7 @@ def _run(key: str, at: int = 1) -> Run:
 
 
 def _show(key: str, method: str = "pca", by: str = "class", image: int = 0) -> list[list[Any]]:
-    return list(journey.show(key, _names(key)[1], method, by, movement.ALL, image))
+    return list(journey.show(key, _names(key)[1], LAST, method, by, movement.ALL, image))
 
 
 # ---- the way through the epochs
@@ -119,7 +121,7 @@ def test_time_is_foretold_and_progress_told(key: str):
     assert journey.foretell(key, name)[0] == "24 images through 3 of 3 kept epochs: done."
     (run.folder / "journey.json").unlink()
     assert "some seconds" in journey.foretell(key, name)[0] and _show(key) == [[None, ""]]
-    *progress, last = journey.follow(key, name, "mine")
+    *progress, last = journey.follow(key, name, LAST, "mine")
     assert [p["done"] for p in progress] == [24, 48, 72, 96, 120] and progress[0]["total"] == 120
     assert last["text"] == "Done: 24 images." and journeys.known(run)
 
@@ -128,8 +130,35 @@ def test_stopped_it_keeps_nothing(key: str):
     name, run = _names(key)[1], _run(key)
     (run.folder / "journey.json").unlink()
     journey._stopped.add("mine")
-    (last,) = journey.follow(key, name, "mine")
+    (last,) = journey.follow(key, name, LAST, "mine")
     assert "nothing was kept" in last["text"] and journeys.known(run) is None and "mine" not in journey._stopped
+
+
+def test_an_earlier_layer_is_followed_and_kept_beside_the_last(key: str):
+    name, run = _names(key)[1], _run(key)
+    assert list(journey.show(key, name, 2, "pca", "class", movement.ALL, 0)) == [[None, ""]]
+    assert "some seconds" in journey.foretell(key, name, 2)[0]
+    *progress, last = journey.follow(key, name, 2, "mine")
+    assert progress[-1]["total"] == 120 and last["text"] == "Done: 24 images."
+    early, late = journeys.known(run, 2), journeys.known(run)
+    assert early.features.shape == late.features.shape and np.abs(early.features - late.features).max() > 1e-2
+    assert (early.said == late.said).all() and (run.folder / "journey-2.npy").exists()
+    ((value, _),) = journey.show(key, name, 2, "pca", "class", movement.ALL, 0)
+    assert len(value["frames"]) == 5
+
+
+def test_the_last_layer_is_followed_first(key: str):
+    run = _run(key)
+    (run.folder / "journey.json").unlink()
+    *_, last = journey.follow(key, run.name, 3, "mine")
+    assert last["text"] == "Done: 24 images." and journeys.known(run) and journeys.known(run, 3)
+
+
+def test_recorded_runs_stay_as_they_are(key: str, monkeypatch: pytest.MonkeyPatch):
+    run = _run(key)
+    monkeypatch.setattr(journeys, "RECORDED", run.folder.parent)
+    list(journey.follow(key, run.name, 4, "mine"))
+    assert journeys.known(run, 4) and not (run.folder / "journey-4.npy").exists()
 
 
 def test_runs_without_epochs_say_why(key: str, monkeypatch: pytest.MonkeyPatch):
@@ -139,7 +168,7 @@ def test_runs_without_epochs_say_why(key: str, monkeypatch: pytest.MonkeyPatch):
     shutil.rmtree(_run(key).folder / "epochs")
     said, button = journey.foretell(key, deep)
     assert said.startswith("This run kept no epochs: it was made before") and not button.interactive
-    (last,) = journey.follow(key, deep, "t")
+    (last,) = journey.follow(key, deep, LAST, "t")
     assert last["tone"] == "warn"
     monkeypatch.setattr(journeys.epochs, "MOST_EACH", 100)
     assert "more than" in journeys.why_not(_run(key))
@@ -157,7 +186,7 @@ def test_of_many_epochs_some_are_followed(key: str, monkeypatch: pytest.MonkeyPa
 
 def test_another_run_can_stand_on_the_left(key: str):
     linear, deep = _names(key)
-    menu = movement.left_choices(key, deep, "gone")
+    menu, _ = movement.choices(key, deep, "gone", LAST)
     assert [value for _, value in menu.choices] == [flat.UNTUNED, linear] and menu.value == flat.UNTUNED
     (said,) = movement.draw(key, deep, "class", movement.ALL, 0, "pca", linear)
     assert "as they were before tuning" in said[5] and said[6].startswith("After tuning: VPT-deep")
@@ -168,6 +197,36 @@ def test_another_run_can_stand_on_the_left(key: str):
     crosses = {n for t in last["data"] if "customdata" in t and t["marker"]["symbol"] == "x" for n in t["customdata"]}
     probe = _run(key, 0)
     assert crosses == set(np.flatnonzero(probe.array("logits").argmax(1) != probe.labels).tolist())
+
+
+def test_maps_table_and_neighbours_are_those_of_the_chosen_layer(key: str):
+    name, run = _names(key)[1], _run(key)
+    looking._layered.clear()
+    _, menu = movement.choices(key, name, flat.UNTUNED, 99)
+    assert [value for _, value in menu.choices] == [LAST, 5, 4, 3, 2, 1] and menu.value == LAST
+    asked = (key, name, "class", movement.ALL, 0, "pca", flat.UNTUNED)
+    assert movement.redraw(*asked, 3) == [gr.skip()] * 2 and around.show(key, name, flat.UNTUNED, 0, 3) == [gr.skip()] * 8
+    *progress, said = movement.draw(*asked, 3)
+    assert progress[0][2] == "Reading the layers of the model: 6 of 6 test images ..."
+    assert said[4]["headers"][0] == "in all dimensions of layer 3" and said[6].endswith("), layer 3")
+    features = flat.pair(all_results()[key], run, flat.UNTUNED, 3).features
+    assert said[4]["data"][0][1].startswith(f"{knn_accuracy(features[0], run.labels).correct} of 6")
+    early, late = (_places(movement.redraw(*asked, layer)[1]) for layer in (3, LAST))
+    assert early.keys() == late.keys() and early != pytest.approx(late, abs=1e-3)
+    first = around.show(key, name, flat.UNTUNED, 0, 3)
+    assert first[2] == nearest(features[0], 0, around.COUNT)[0].tolist() and "layer 3" in first[0]
+
+
+def test_points_are_coloured_by_the_methods_that_are_right(key: str):
+    runs = all_results()[key].runs
+    value = movement.redraw(key, runs[1].name, maps.METHOD, movement.ALL, 0, "pca")[1]
+    assert set(maps.AGREEMENT) <= {trace.get("name") for trace in value["data"]}
+    shown = [trace for trace in value["data"] if "customdata" in trace]
+    inks = dict(pair for t in shown for pair in zip(t["customdata"], t["marker"]["color"], strict=True))
+    good = np.stack([run.array("logits").argmax(1) == run.labels for run in runs])
+    for image, ink in inks.items():
+        expected = 0 if good[:, image].all() else 3 if not good[:, image].any() else 1 if good[1, image] else 2
+        assert ink == maps._AGREEMENT_INKS[expected]
 
 
 def _places(value: dict[str, Any]) -> dict[int, float]:

@@ -6,6 +6,7 @@ import base64
 import csv
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gradio as gr
@@ -17,7 +18,7 @@ from app import downloads, knockouts, looking, pictures, settings, viewer
 from app.figures import among_figure, knockout_figure
 from app.figures.knockout import ACCURACY, IMAGE, MEAN
 from app.results import all_results, cached_task
-from app.tabs import atlas, knockout, near
+from app.tabs import atlas, knocked, knockout, near
 from vpt_core.analysis import read_attention
 from vpt_core.analysis.knockout import LAYERS
 from vpt_core.runs import Run
@@ -51,6 +52,9 @@ def test_all_images_and_a_class_are_shown_and_read_once(key: str, name: str, mon
     (one,) = atlas.draw(key, name, 0, atlas.CLASS)
     assert one[0]["title"].startswith("Mean of 2 test images of “")
     whole, mine = (_halves(v["to_prompts"], 6, -1, 2) for v in (last[0], one[0]))
+    rows = np.frombuffer(base64.b64decode(last[0]["rows"]), np.uint8)
+    assert len(rows) == 6 * last[0]["heads"] * 2 * 4 and last[0]["idle"] == [True] * 6  # 6 layers, 2 prompts, 2 x 2 patches
+    assert _halves(last[0]["spread"], 6, last[0]["heads"], 2, 2).max() > 0
     assert whole.shape == mine.shape and not np.allclose(whole, mine, atol=1e-4)
 
 
@@ -112,6 +116,28 @@ def test_effects_that_are_charted(key: str, name: str):
     assert knockout_figure(found, IMAGE, 99) is None
 
 
+def test_the_chosen_images_logits_are_shown_and_can_be_included(key: str, name: str):
+    found = _knocked(key, name)[-1][0]
+    assert knocked.show(key, name, None, 5, knocked.LARGEST)[2] is None
+    button, said, chart = knocked.show(key, name, found, 5, 2)
+    bars = {bar["name"]: bar["y"] for bar in chart["data"]}
+    assert not button.visible and said.startswith("Without all prompts of layer 3 the logit of image 6's true class")
+    assert bars["with all prompts"] == pytest.approx(found.whole[0].tolist(), abs=1e-3)
+    assert bars["without"] == pytest.approx(found.without[2, 0].tolist(), abs=1e-3)
+    most = int(np.abs(found.log_probability[:, 0]).argmax())
+    assert f"layer {most + 1} " in knocked.show(key, name, found, 5, knocked.LARGEST)[1]
+    other = next(i for i in range(6) if i not in found.images)
+    button, said, chart = knocked.show(key, name, found, other, 2)
+    assert button.visible and "was not among the 4 images" in said and chart is None
+    more = knocked.include(key, name, LAYERS, found, other)
+    whole = _knocked(key, name, count=6)[-1][0]
+    at = [int(np.flatnonzero(one.images == other)[0]) for one in (more, whole)]
+    assert len(more.images) == 5 and np.allclose(more.without[:, at[0]], whole.without[:, at[1]], atol=1e-5)
+    assert np.allclose(more.attention[:, at[0]], whole.attention[:, at[1]], atol=1e-6)
+    assert knocked.show(key, name, more, other, 2)[2]["data"]
+    assert knocked.pick(SimpleNamespace(_data={"customdata": 3})) == 3
+
+
 def test_stop_before_anything_is_done_is_said(key: str, name: str):
     knockout._stopped.add("mine")
     (last,) = _knocked(key, name, token="mine")
@@ -154,11 +180,12 @@ def test_images_are_drawn_evenly_and_the_chosen_one_first():
 # ---- near
 
 def test_near_patches_are_found_once_and_shown(key: str, name: str, monkeypatch: pytest.MonkeyPatch):
-    assert near.show(key, name, 6, 1) == ["", [], None]
+    assert not near.show(key, name, 6, 1)[0].visible
     *_, last = near.find(key, name)
     assert last[0]["text"].endswith("training images, evenly over the classes.")
     assert [value for _, value in last[1].choices] == list(range(1, 7)) and [v for _, v in last[2].choices] == [1, 2]
-    said, gallery, chart = near.show(key, name, 3, 2)
+    filled, said, gallery, chart = near.show(key, name, 3, 2)
+    assert filled.visible
     known, pixels = looking.known_near(all_results()[key].runs[0])
     assert f"has cosine {known.cosine[2][1, 0]:.2f} to prompt 2" in said and len(gallery) == min(12, len(pixels))
     assert Image.open(gallery[0][0]).size == (224, 112)

@@ -65,7 +65,8 @@ def test_it_holds_the_numbers_and_the_pictures(page: Seen, finished_run: Run):
         assert heading in page.text
     examples = len(chosen(finished_run))
     assert len(page.of("img")) == 4 * examples and page.text.count("completeness error") == 2 * examples
-    assert len(page.of("svg")) == 4 and all(s["aria-label"] for s in page.of("svg")) and all(i["alt"] for i in page.of("img"))
+    assert "Attention to the prompts, layer by layer" in page.text and "Through the epochs" not in page.text
+    assert len(page.of("svg")) == 5 and all(s["aria-label"] for s in page.of("svg")) and all(i["alt"] for i in page.of("img"))
     assert page.text.count("5 random orders;") == examples
     assert "What each prompt adds in" in page.text and page.text.count("layer 6") == 1
     assert f"{silhouette(finished_run.array('features'), finished_run.labels):.2f}" in page.text
@@ -77,7 +78,17 @@ def test_what_was_knocked_out_before_is_in_it(copied_run: Run):
     save_knockout(drain(knock_out(model, images, np.zeros(3, int), "layers")), copied_run.knockout_file("layers"))
     seen = Seen(report(copied_run))
     assert "Prompts taken away" in seen.text and "Taken away: all prompts of a layer. " in seen.text
-    assert "Taken away: each prompt" not in seen.text and len(seen.of("svg")) == 5
+    assert "Taken away: each prompt" not in seen.text and len(seen.of("svg")) == 6
+    refuses_to_fetch(seen)
+
+
+def test_the_way_through_the_epochs_is_in_it_where_it_was_followed(copied_run: Run):
+    labels = [0, 1, 2, 0]
+    np.save(copied_run.folder / "journey.npy", np.random.default_rng(0).normal(size=(5, 4, 64)).astype(np.float32))
+    (copied_run.folder / "journey.json").write_text(json.dumps({"epochs": [1, 2, 3], "labels": labels, "said": [0, 1, 2, 1]}))
+    seen = Seen(report(copied_run))
+    assert "Through the epochs" in seen.text and "After epoch 2" in seen.text and "The same 4 test" in seen.text
+    assert len(seen.of("svg")) == 10
     refuses_to_fetch(seen)
 
 

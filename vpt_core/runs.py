@@ -9,7 +9,8 @@
     features.npy         (N, d) float32, what the head saw of them
     frozen.npy           (N, d) float32, the same from the untuned backbone
     epochs/NNN.safetensors   what was learned after epoch NNN, where the features move and it is small (`vpt_core.epochs`)
-    umap.npy, journey.npy, journey.json   maps and features along the epochs, once the page was asked for them
+    umap.npy, journey.npy, journey.json   maps and features along the epochs, once the page was asked for them; those of an
+                         earlier layer in journey-LAYER.npy
     checkpoint.safetensors   only until it is finished: all that training needs to go on (`vpt_core.checkpoint`)
 """
 

@@ -1,6 +1,7 @@
 """Charts: a run or a result in, the value of `app.components.plot` out."""
 
 from app.figures.accuracy import accuracy_figure
+from app.figures.answer import answer_figure
 from app.figures.attention import many_shares_figure, shares_figure
 from app.figures.attribution import deletion_figure, prompts_figure
 from app.figures.knockout import knockout_figure
@@ -11,6 +12,6 @@ from app.figures.scores import classes_figure, confusion_figure
 from app.figures.trap import trap_figure
 
 __all__ = [
-    "accuracy_figure", "among_figure", "classes_figure", "confusion_figure", "deletion_figure", "knockout_figure",
-    "ledger_figure", "many_shares_figure", "map_figure", "prompts_figure", "shares_figure", "trap_figure",
+    "accuracy_figure", "among_figure", "answer_figure", "classes_figure", "confusion_figure", "deletion_figure",
+    "knockout_figure", "ledger_figure", "many_shares_figure", "map_figure", "prompts_figure", "shares_figure", "trap_figure",
 ]  # fmt: skip

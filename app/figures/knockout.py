@@ -41,7 +41,7 @@ def knockout_figure(found: Knockout, effect: str, image: int) -> dict[str, Any] 
                    "colorbar": {"title": {"text": "layer"}, "thickness": 12, "outlinewidth": 0}}
     fig = go.Figure()
     fig.add_scatter(x=(100 * attention).round(4).tolist(), y=values.round(6).tolist(), mode="markers", name="knock-outs",
-                    marker=marker, hovertext=said, hoverinfo="text", showlegend=False)
+                    marker=marker, customdata=list(range(len(said))), hovertext=said, hoverinfo="text", showlegend=False)
     fig.add_hline(y=0, line={"color": WRONG, "width": 1, "dash": "dot"})
     unit = "images right, change" if effect == ACCURACY else "log-probability of the true class, change"
     fig.update_xaxes(title="attention to what is removed", ticksuffix=" %", rangemode="tozero")

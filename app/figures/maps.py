@@ -17,21 +17,27 @@ from app.verdict import percent, predicted
 from vpt_core.errors import UserError
 from vpt_core.metrics import softmax
 from vpt_core.runs import Run
+from vpt_core.standing import right
 
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "star", "hexagon")  # one for each round through the colours
 CROSS = "x"
 MOST_NAMES = 12  # classes in the legend
 FAINT = 0.12
-CLASS, CORRECT, SURE, SPLIT = "class", "right", "confidence", "split"
+CLASS, CORRECT, SURE, SPLIT, METHOD = "class", "right", "confidence", "split", "method"
 COLOURINGS = {CLASS: "class", CORRECT: "right or wrong", SURE: "confidence"}
-"""What points may be coloured by, in words; `SPLIT` besides where there are images of several splits."""
+"""What points may be coloured by, in words; besides `SPLIT` where there are images of several splits, `METHOD` where
+several methods answered.
+"""
+AGREEMENT = ("all methods right", "right here, another method wrong", "wrong here, another method right", "all methods wrong")
+_AGREEMENT_INKS = (RIGHT, COLOURS[2], WRONG, COLOURS[1])
 _SURE_SCALE = ((0.0, COLOURS[1]), (0.5, "#8a8f8c"), (1.0, COLOURS[0]))  # all of it stands out from either ground
 
 
 @dataclass(frozen=True)
 class Points:
     """What a map shows of N images: true and called classes, top confidence, each (N,), the card's words, what a click
-    gives (it begins with the number of the thumb), and which of them are test images.
+    gives (it begins with the number of the thumb), which of them are test images, and whether any and all of the methods
+    that are compared get them right: `others` (2, N), where there are some.
     """
 
     classes: Sequence[str]
@@ -41,19 +47,27 @@ class Points:
     words: Sequence[str]
     clicks: Sequence[Any]
     tested: np.ndarray
+    others: np.ndarray | None = None
+
+    @property
+    def agreement(self) -> np.ndarray:
+        """Number (N,) in `AGREEMENT`."""
+        some, every = self.others
+        return np.where(self.good, np.where(every, 0, 1), np.where(some, 2, 3))
 
     @property
     def good(self) -> np.ndarray:
         return self.truth == self.said
 
 
-def points_of(run: Run) -> Points:
-    """The test images of a run, in order; a click gives their number."""
+def points_of(run: Run, runs: Sequence[Run] = ()) -> Points:
+    """The test images of a run, in order, compared with those of `runs`; a click gives their number."""
     sure = softmax(run.array("logits")).max(axis=1)
+    good = np.stack([right(one) for one in runs or (run,)])
     words = [f"{i + 1}: {plain(name)}" for i, name in enumerate(run.image_names)]
     said, every = predicted(run), np.ones(len(sure), bool)
     return Points(run.classes, run.labels, said, sure, in_words(run.classes, words, run.labels, said, sure),
-                  list(range(len(words))), every)
+                  list(range(len(words))), every, np.stack([good.any(axis=0), good.all(axis=0)]))
 
 
 def in_words(classes: Sequence[str], names: Sequence[str], truth: np.ndarray, said: np.ndarray, sure: np.ndarray) -> list[str]:
@@ -70,7 +84,7 @@ def map_figure(run: Run, places: np.ndarray, both: np.ndarray, result: Result, *
     Points have the colour that `by` says; wrong ones are crosses. `only` makes all classes but one faint; `chosen` gets a
     ring. Without the data set the pictures are left out.
     """
-    fig = _drawn(points_of(run), places, both, by, only, chosen)
+    fig = _drawn(points_of(run, result.runs), places, both, by, only, chosen)
     try:
         return figure(fig, pictures.sheet(result))
     except UserError:  # the tab says that the data set is gone; the map shows without pictures
@@ -125,6 +139,9 @@ def _legend(points: Points, by: str) -> Iterator[tuple[str, str, str]]:
     elif by == SPLIT:
         yield "test images", colour(0), SYMBOLS[0]
         yield "training images", colour(1), SYMBOLS[0]
+    elif by == METHOD:
+        for name, ink in zip(AGREEMENT, _AGREEMENT_INKS, strict=True):
+            yield name, ink, SYMBOLS[0]
     elif by == CLASS and len(points.classes) <= MOST_NAMES:
         for k, name in enumerate(points.classes):
             yield plain(name, 24), colour(k), _symbol(k)
@@ -150,4 +167,6 @@ def _groups(points: Points, by: str, only: int | None) -> Iterator[tuple[np.ndar
 def _ink(points: Points, mine: np.ndarray, by: str, k: int, good: bool, tested: bool) -> dict[str, Any]:
     if by == SURE:
         return {"color": points.sure[mine].tolist(), "coloraxis": "coloraxis"}
+    if by == METHOD:
+        return {"color": [_AGREEMENT_INKS[a] for a in points.agreement[mine]]}
     return {"color": {CLASS: colour(k), CORRECT: RIGHT if good else WRONG, SPLIT: colour(0 if tested else 1)}[by]}

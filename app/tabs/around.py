@@ -8,7 +8,9 @@ import gradio as gr
 import numpy as np
 
 from app import flat, pictures
+from app.downloads import csv_file
 from app.events import QUIET, when
+from app.journeys import LAST
 from app.messages import sentence, shows_user_errors
 from app.page import Page
 from app.results import Result, find_seed
@@ -26,8 +28,8 @@ _NOTE = (
 )
 
 
-def build(page: Page, run: gr.Radio, left: gr.Dropdown, part: gr.Tab) -> None:
-    """Components and events of the section; `left` says what stands on the left."""
+def build(page: Page, run: gr.Radio, left: gr.Dropdown, layer: gr.Dropdown, part: gr.Tab) -> dict[str, Any]:
+    """Components and events of the section; `left` says what stands on the left. Gives the event that fills it."""
     gr.Markdown("### Neighbours of the chosen image")
     galleries, states, shown = [], [], []
     with gr.Row():
@@ -42,20 +44,29 @@ def build(page: Page, run: gr.Radio, left: gr.Dropdown, part: gr.Tab) -> None:
             states.append(images)
             shown += [said, gallery, images]
     sentence(_NOTE, css="note")
-    when([part.select, run.change, left.change, page.image.change], show, [page.result, run, left, page.image], shown)
+    with gr.Row():
+        files = [gr.DownloadButton(f"Neighbours as {kind}", interactive=False, min_width=200, scale=0,
+                                   elem_id=f"inspect-around-{kind.lower()}") for kind in ("PNG", "CSV")]
+    inputs = [page.result, run, left, page.image, layer]
+    showing = {"fn": show, "inputs": inputs, "outputs": [*shown, *files]}
+    when([part.select, run.change, left.change, page.image.change], **showing)
     for gallery, images in zip(galleries, states, strict=True):
         gallery.select(choose, images, page.image, **QUIET)
+    return showing
 
 
 @shows_user_errors
-def show(key: str | None, name: str | None, left: str, image: int) -> list[Any]:
-    """For each side a sentence, the pictures and the numbers of the neighbours."""
+def show(key: str | None, name: str | None, left: str, image: int, layer: int = LAST) -> list[Any]:
+    """For each side a sentence, the pictures and the numbers of the neighbours; nothing new while the layer is being read."""
     result = find_seed(key)
     if result is None or name is None or image >= result.runs[0].test.total:
-        return ["", [], []] * 2
-    shown = flat.pair(result, result.runs[number(result, name)], left)
+        return [*["", [], []] * 2, *[gr.DownloadButton(interactive=False)] * 2]
+    shown = flat.pair(result, result.runs[number(result, name)], left, layer)
+    if not shown.is_read:
+        return [gr.skip()] * 8
     sides = zip(flat.titles(result, shown), shown.features, (shown.judge, shown.run), strict=True)
-    return [part for title, features, run in sides for part in _side(result, run, title, features, image)]
+    shown = [part for title, features, run in sides for part in _side(result, run, title, features, image)]
+    return [*shown, *_files(result, shown[2], shown[5], image)]
 
 
 def _side(result: Result, run: Run, title: str, features: np.ndarray, image: int) -> list[Any]:
@@ -69,6 +80,21 @@ def _side(result: Result, run: Run, title: str, features: np.ndarray, image: int
         return [said, pictures.gallery(result, images.tolist(), captions.__getitem__), images.tolist()]
     except UserError as error:
         return [f"{said} {error}", [], []]
+
+
+def _files(result: Result, before: list[int], after: list[int], image: int) -> list[gr.DownloadButton]:
+    """What can be taken away: the pictures, a row a side with the chosen image first, and the names as CSV."""
+    if not before or not after:
+        return [gr.DownloadButton(interactive=False)] * 2
+    sides = {"left": before, "right": after}
+    rows = [np.concatenate([pictures.pixels(result, i, pictures.THUMB) for i in [image, *found]], axis=1)
+            for found in sides.values()]
+    run = result.runs[0]
+    lines = [[side, rank, run.image_names[i], run.classes[run.labels[i]]]
+             for side, found in sides.items() for rank, i in enumerate(found, start=1)]
+    table = csv_file(f"neighbours-of-image-{image + 1}", ["map", "rank", "image", "class"], lines)
+    picture = pictures.as_file(np.concatenate(rows), "png")
+    return [gr.DownloadButton(value=file, interactive=True) for file in (picture, str(table))]
 
 
 @shows_user_errors

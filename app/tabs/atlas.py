@@ -12,6 +12,7 @@ from app import looking, pictures
 from app.components import attention_viewer, plot, progress_bar
 from app.figures import many_shares_figure
 from app.messages import sentence, shows_user_errors
+from app.models import classifier
 from app.page import Page
 from app.results import find_seed
 from app.verdict import labels, number
@@ -23,7 +24,8 @@ OVER = [("this image", IMAGE), ("the test images of its class", CLASS), ("all te
 _VIEWER_NOTE = (
     "Bright patches get more attention from what is shown above the picture; the list and the grid show what the prompts get. "
     "Press a prompt to see where it looks itself. Over many images you see the mean at the same place of the image, over "
-    "their mean picture. Attention says where information can flow from. It is no proof of why the model answers as it does."
+    "their mean picture, and under Shown how much images differ there. Attention says where information can flow from. It is "
+    "no proof of why the model answers as it does."
 )
 _SHARES_NOTE = (
     "How much of the attention the prompts take, layer by layer. Much attention does not mean much influence: the prompts' "
@@ -78,4 +80,4 @@ def draw(key: str | None, name: str | None, image: int, over: str) -> Iterator[l
     which = f"{atlas.images} test images" + (f" of “{run.classes[label]}”" if label is not None else "")
     title = f"Mean of {which}, {labels(result)[result.runs.index(run)]}"
     picture = pictures.mean_picture(run, label, run.spec.image_size)
-    yield [atlas_value(picture, atlas, title), many_shares_figure(atlas), gr.HTML(visible=False)]
+    yield [atlas_value(picture, atlas, classifier(run).model, title), many_shares_figure(atlas), gr.HTML(visible=False)]

@@ -18,17 +18,17 @@ from app.page import Page
 from app.pictures import as_file
 from app.results import find_seed
 from app.verdict import number
-from vpt_core.analysis import ATTRIBUTIONS, BASELINES, Attribution, overlay
+from vpt_core.analysis import ATTRIBUTIONS, BASELINES, Attribution, PromptAttribution, overlay
 from vpt_core.errors import UserError
 
 PIXELS, PATCHES = "pixels", "patches"
 _FIRST = "Press the button; it takes some seconds, and from then on this part follows the chosen image."
 _WAIT = "The map is being tested against random orders ..."
 _NOTE = (
-    "Drag the line: left of it is before tuning, right of it after. Teal parts speak for the class, red ones against it; each "
-    "side has its own scale. Look whether the colour lies on what the class is about. A map shows what this score depends on "
-    "in this one image, against this baseline; it does not show a reason as a person has one, and another baseline draws "
-    "another map."
+    "Drag the line: left of it is before tuning, right of it after; below stand both. Teal parts speak for the class, red ones "
+    "against it; each side has its own scale. Look whether the colour lies on what the class is about. A map shows what this "
+    "score depends on in this one image, against this baseline; it does not show a reason as a person has one, and another "
+    "baseline draws another map."
 )
 _TEST_NOTE = (
     "The test of the map after tuning: patches are taken out of the image (red) or shown on the empty baseline (teal), those "
@@ -51,10 +51,13 @@ def build(page: Page, run: gr.Radio) -> None:
                                  elem_id="inspect-attribution-data")
     on = gr.State(False)
     line = sentence(_FIRST, elem_id="inspect-attribution-line")
-    with gr.Row():
+    with gr.Row(visible=False) as filled:
         with gr.Column(min_width=320):
             slider = gr.ImageSlider(label="Before | after", interactive=False, buttons=["download", "fullscreen"], format="png",
                                     max_height=420, elem_id="inspect-attribution")
+            pair = gr.Gallery(label="Before and after", show_label=False, columns=2, height="auto", object_fit="contain",
+                              interactive=False, buttons=["download", "fullscreen"], elem_id="inspect-attribution-pair",
+                              elem_classes=["pair"])
             sums = sentence(css="note", elem_id="inspect-attribution-sums")
             sentence(_NOTE, css="note")
         with gr.Column(min_width=320):
@@ -67,7 +70,7 @@ def build(page: Page, run: gr.Radio) -> None:
         prompts_said = sentence(css="note", elem_id="inspect-prompt-attribution-said")
         sentence(_PROMPTS_NOTE, css="note")
 
-    shown = [line, slider, sums, curves, doubt, prompted, prompts, prompts_said, data]
+    shown = [line, slider, pair, sums, curves, doubt, prompted, prompts, prompts_said, filled, data]
     inputs = [page.result, run, page.image, on, *asked]
     explaining: dict[str, Any] = {"fn": explain, "inputs": inputs, "outputs": shown, **LATEST}
     method, target, baseline, grain = asked
@@ -106,8 +109,10 @@ def offer(key: str | None, name: str | None, target: str) -> gr.Dropdown:
 def explain(
     key: str | None, name: str | None, image: int, on: bool, method: str, target: str, baseline: str, grain: str
 ) -> Iterator[list[Any]]:
-    """Both maps, then the test of the second, then what the prompts add; each once, or a picture would be replaced while
-    the browser fetches it.
+    """Both maps, then the test of the second, then what the prompts add; what was found before all at once.
+
+    The pictures come once: another one would replace them while the browser fetches it. And when answers come quickly after
+    each other the browser keeps of a component the last one only, so nothing that is known may be left out of a later one.
     """
     result = find_seed(key)
     if not on or result is None or name is None or image >= result.runs[0].test.total:
@@ -115,28 +120,39 @@ def explain(
         return
     wish = Wish(result, result.runs[number(result, name)], image, target, method, baseline)
     try:
-        maps = [explained.line(wish), slides(wish, grain), explained.sums(wish)]
+        known = explained.is_known(wish)
+        if not known:  # what stands there is of another choice
+            yield [f"Explaining image {image + 1}; what stands below is still of the choice before ...", *[gr.skip()] * 10]
+        line, pictures, sums = explained.line(wish), slides(wish, grain), explained.sums(wish)
     except UserError as error:
         yield _nothing(f"Attribution cannot be shown. {error}")
         return
-    hidden = [gr.Column(visible=False), None, ""]
-    yield [*maps, None, _WAIT, *hidden, gr.DownloadButton(interactive=False)]
+    if not known:
+        yield [line, *pictures, sums, None, _WAIT, *_prompts(None), gr.Row(visible=True), gr.DownloadButton(interactive=False)]
     tested = explained.tested(wish)
-    same = [gr.skip()] * 3
+    shown = [deletion_figure(tested), tested.sentence]
     data = gr.DownloadButton(value=str(explained.file(wish)), interactive=True)
-    yield [*same, deletion_figure(tested), tested.sentence, *same, data]
+    if not known:
+        yield [line, *[gr.skip()] * 2, sums, *shown, *_prompts(None), gr.Row(visible=True), data]
     found = explained.prompts(wish)
-    if found:
-        said = (f"Together they take the score from {found.zero:.2f} to {found.score:.2f}; the parts miss that by "
-                f"{found.error:.2g} (completeness error).")
-        yield [*same, *same[:2], gr.Column(visible=True), prompts_figure(found), said, gr.skip()]
+    explained.note(wish)
+    yield [line, *(pictures if known else [gr.skip()] * 2), sums, *shown, *_prompts(found), gr.Row(visible=True), data]
 
 
-def slides(wish: Wish, grain: str) -> tuple[str, str]:
-    """Files of the pictures before and after."""
+def _prompts(found: PromptAttribution | None) -> list[Any]:
+    """The column of what the prompts add, its chart and sentence; hidden where there is nothing."""
+    if found is None:
+        return [gr.Column(visible=False), None, ""]
+    said = (f"Together they take the score from {found.zero:.2f} to {found.score:.2f}; the parts miss that by "
+            f"{found.error:.2g} (completeness error).")
+    return [gr.Column(visible=True), prompts_figure(found), said]
+
+
+def slides(wish: Wish, grain: str) -> tuple[tuple[str, str], list[tuple[str, str]]]:
+    """Files of the pictures before and after: for the slider, and side by side with what they are."""
     maps = (_values(found, grain) for found in (explained.before(wish), explained.after(wish)))
     old, new = (as_file(overlay(wish.pixels, values), "png") for values in maps)
-    return old, new
+    return (old, new), [(old, "before tuning"), (new, "after tuning")]
 
 
 def _values(found: Attribution, grain: str) -> np.ndarray:
@@ -144,4 +160,4 @@ def _values(found: Attribution, grain: str) -> np.ndarray:
 
 
 def _nothing(text: str) -> list[Any]:
-    return [text, None, "", None, "", gr.Column(visible=False), None, "", gr.DownloadButton(interactive=False)]
+    return [text, None, [], "", None, "", *_prompts(None), gr.Row(visible=False), gr.DownloadButton(interactive=False)]

@@ -14,10 +14,10 @@ from app.components import plot, progress_bar
 from app.estimate import in_words
 from app.events import LATEST, QUIET, when
 from app.figures.maps import CLASS, COLOURINGS, SPLIT, steps_figure
+from app.journeys import LAST
 from app.messages import sentence, shows_user_errors
 from app.page import Page
-from app.results import find_seed
-from app.verdict import number
+from app.verdict import run_of
 from vpt_core.analysis import LAYOUTS
 from vpt_core.errors import UserError
 from vpt_core.runs import Run
@@ -35,8 +35,8 @@ _NOTE = (
 _stopped: set[str] = set()
 
 
-def build(page: Page, run: gr.Radio, part: gr.Tab, method: gr.Radio, only: gr.Dropdown) -> None:
-    """Components and events of the section; `method` draws its map and `only` is the class to show."""
+def build(page: Page, run: gr.Radio, part: gr.Tab, method: gr.Radio, only: gr.Dropdown, layer: gr.Dropdown) -> None:
+    """Components and events of the section; `method` draws its map of `layer`, `only` is the class to show."""
     gr.Markdown("### Through the epochs")
     sentence(_INTRO)
     guess = sentence(css="note", elem_id="journey-guess")
@@ -51,10 +51,10 @@ def build(page: Page, run: gr.Radio, part: gr.Tab, method: gr.Radio, only: gr.Dr
     sentence(_NOTE, css="note")
     token = gr.State("")
 
-    asked = [page.result, run]
+    asked = [page.result, run, layer]
     showing: dict[str, Any] = {"fn": show, "inputs": [*asked, method, by, only, page.image], "outputs": [chart, drawn]}
-    when([part.select, run.change], foretell, asked, [guess, go]).success(**showing, **LATEST)
-    when([run.change], lambda: None, None, status)
+    when([part.select, run.change, layer.change], foretell, asked, [guess, go]).success(**showing, **LATEST)
+    when([run.change, layer.change], lambda: None, None, status)
     when([method.input, by.input, only.change, page.image.change], **showing)
     go.click(lambda: (secrets.token_hex(8), gr.Button(interactive=False), gr.Button(interactive=True)), None, [token, go, stop],
              **QUIET).then(
@@ -65,33 +65,28 @@ def build(page: Page, run: gr.Radio, part: gr.Tab, method: gr.Radio, only: gr.Dr
     chart.select(choose, None, page.image, **QUIET)
 
 
-def _run_of(key: str | None, name: str | None) -> Run | None:
-    result = find_seed(key)
-    return None if result is None or name is None else result.runs[number(result, name)]
-
-
 @shows_user_errors
-def foretell(key: str | None, name: str | None) -> tuple[str, gr.Button]:
+def foretell(key: str | None, name: str | None, layer: int = LAST) -> tuple[str, gr.Button]:
     """How long it may take; for a run that kept no epochs, why there is nothing to do."""
-    run = _run_of(key, name)
+    run = run_of(key, name)
     if run is None:
         return "", gr.Button(interactive=False)
     if journeys.why_not(run):
         return journeys.why_not(run), gr.Button(interactive=False)
     said = f"{journeys.image_count(run)} images through {len(journeys.chosen_epochs(run))} of {len(run.epochs)} kept epochs: "
-    if journeys.known(run):
+    if journeys.known(run, layer):
         return f"{said}done.", gr.Button(interactive=False)
-    said += f"{in_words(journeys.seconds(run))} on this computer, longer when it does other work."
+    said += f"{in_words(journeys.seconds(run, layer))} on this computer, longer when it does other work."
     return said, gr.Button(interactive=True)
 
 
 @shows_user_errors
-def follow(key: str | None, name: str | None, token: str) -> Iterator[dict[str, Any]]:
+def follow(key: str | None, name: str | None, layer: int, token: str) -> Iterator[dict[str, Any]]:
     """Progress of following the images of the chosen run."""
-    run = _run_of(key, name)
+    run = run_of(key, name)
     if run is None:
         raise UserError("There is no result yet. Tune VPT in Tune.")
-    work = journeys.walk(run, lambda: token in _stopped)
+    work = journeys.walk(run, lambda: token in _stopped, layer)
     try:
         while True:
             done, total = next(work)
@@ -107,19 +102,20 @@ def follow(key: str | None, name: str | None, token: str) -> Iterator[dict[str, 
 
 
 @shows_user_errors
-def show(key: str | None, name: str | None, method: str, by: str, only: int, image: int) -> Iterator[list[Any]]:
+def show(key: str | None, name: str | None, layer: int, method: str, by: str, only: int, image: int) -> Iterator[list[Any]]:
     """The chart of a run that was followed, by PCA until another map is drawn, and how it was drawn."""
-    run = _run_of(key, name)
-    found = journeys.known(run) if run else None
+    run = run_of(key, name)
+    found = journeys.known(run, layer) if run else None
     if run is None or found is None:
         yield [None, ""]
         return
-    if method != "pca" and not journeys.known_places(run, method):
-        yield [_value(run, found, "pca", by, only, image), f"A first map by PCA; {LAYOUTS[method].title} is being drawn ..."]
-    yield [_value(run, found, method, by, only, image), f"Drawn by {LAYOUTS[method].title}, all steps in one frame."]
+    if method != "pca" and not journeys.known_places(run, method, layer):
+        wait = f"A first map by PCA; {LAYOUTS[method].title} is being drawn ..."
+        yield [_value(run, found, layer, "pca", by, only, image), wait]
+    yield [_value(run, found, layer, method, by, only, image), f"Drawn by {LAYOUTS[method].title}, all steps in one frame."]
 
 
-def _value(run: Run, found: journeys.Journey, method: str, by: str, only: int, image: int) -> dict[str, Any]:
+def _value(run: Run, found: journeys.Journey, layer: int, method: str, by: str, only: int, image: int) -> dict[str, Any]:
     at = np.flatnonzero(found.place == image)
     try:
         thumbs = journeys.thumbs(run.folder)
@@ -127,7 +123,7 @@ def _value(run: Run, found: journeys.Journey, method: str, by: str, only: int, i
         thumbs = None
     look = {"by": by, "only": only if only >= 0 else None, "chosen": int(at[0]) if len(at) else None}
     names = found.steps(run.status["best_epoch"])
-    return steps_figure(journeys.points(run.classes, found), journeys.places(run, method), names, thumbs, **look)
+    return steps_figure(journeys.points(run.classes, found), journeys.places(run, method, layer), names, thumbs, **look)
 
 
 @shows_user_errors

@@ -17,8 +17,8 @@ from app.figures import knockout_figure
 from app.figures.knockout import EFFECTS, MEAN, name_of
 from app.messages import sentence, shows_user_errors
 from app.page import Page
-from app.results import find_seed
-from app.verdict import number
+from app.tabs import knocked
+from app.verdict import run_of
 from vpt_core.analysis import SCOPES, Knockout, attention_and_effect
 from vpt_core.errors import UserError
 from vpt_core.runs import Run
@@ -38,7 +38,7 @@ _NOTE = (
     "which prompts that were tuned together are not. Log-probability and logit are those of the true class."
 )
 _EMPTY = "Press the button to fill this picture."
-_OTHER = "The chosen image was not among those. Press the button again: the chosen image always comes first."
+_OTHER = "The chosen image was not among those. Press “Knock out for this image too” below."
 _stopped: set[str] = set()
 
 
@@ -60,9 +60,10 @@ def build(page: Page, run: gr.Radio, tab: gr.Tab) -> None:
                       elem_id="knockout-effect")
     chart = plot(label="Attention against effect", height=400, empty=_EMPTY, elem_id="knockout-chart")
     sentence(_NOTE, css="note")
+    found, token = gr.State(None), gr.State("")
+    knocked.build(page, run, scope, found, chart)
     table = gr.Dataframe(headers=_HEADERS, datatype="str", interactive=False, wrap=True, visible=False, label="Largest effects",
                          elem_id="knockout-table", buttons=["copy"])
-    found, token = gr.State(None), gr.State("")
 
     asked = [page.result, run, scope, count]
     when([tab.select, run.change, scope.input, count.input], foretell, asked, [guess, go])
@@ -76,10 +77,10 @@ def build(page: Page, run: gr.Radio, tab: gr.Tab) -> None:
 
 
 def _run_of(key: str | None, name: str | None) -> Run:
-    result = find_seed(key)
-    if result is None or name is None:
+    run = run_of(key, name)
+    if run is None:
         raise UserError("There is no result yet. Tune VPT in Tune.")
-    return result.runs[number(result, name)]
+    return run
 
 
 @shows_user_errors
@@ -121,8 +122,8 @@ def knock(key: str | None, name: str | None, scope: str, count: int, image: int,
 @shows_user_errors
 def recall(key: str | None, name: str | None, scope: str) -> list[Any]:
     """What is known of a run from an earlier time, and what it says."""
-    result = find_seed(key)
-    found = knockouts.known(result.runs[number(result, name)], scope) if result and name else None
+    run = run_of(key, name)
+    found = knockouts.known(run, scope) if run else None
     if found is None:
         return [None, None, ""]
     return [found, _bar(f"Done before, for {len(found.images)} images."), attention_and_effect(found).sentence]

@@ -8,11 +8,12 @@ from typing import Any
 
 import gradio as gr
 
-from app import flat, inside
+from app import flat, inside, looking
 from app.components import plot
 from app.events import LATEST, QUIET, when
 from app.figures import map_figure
-from app.figures.maps import CLASS, COLOURINGS
+from app.figures.maps import CLASS, COLOURINGS, METHOD
+from app.journeys import LAST
 from app.messages import sentence, shows_user_errors
 from app.page import Page
 from app.results import Result, find_seed
@@ -29,6 +30,10 @@ _NOTE = (
     "Each point is a test image as the classifier sees it; crosses are images that the model gets wrong. Hover to see an "
     "image, click to choose it. After tuning, look for classes that part and crosses between them. Sizes of clusters and "
     "distances between far ones mean little in UMAP and t-SNE, and a flat map can hide or invent gaps: trust the table below."
+)
+_LAYER_NOTE = (
+    "An earlier layer is shown as if the model ended there: its tokens go through the model's own final norm and read-out, "
+    "[CLS] for most. Look in which layer classes begin to part. The later layers were never meant to be left out."
 )
 _TABLE_NOTE = (
     "Of the test images, without any map: how many have the class that their 5 nearest others name (cosine); the silhouette, "
@@ -55,12 +60,15 @@ def build(page: Page, run: gr.Radio, part: gr.Tab) -> MapPanel:
     gr.Markdown("### How tuning moved the images")
     with gr.Row():
         method = gr.Radio(flat.choices(), value=UMAP, label="Map by", min_width=260, elem_id="inspect-map")
-        by = gr.Radio([(words, name) for name, words in COLOURINGS.items()], value=CLASS, label="Colour", min_width=260,
+        colours = {**COLOURINGS, METHOD: "methods that are right"}
+        by = gr.Radio([(words, name) for name, words in colours.items()], value=CLASS, label="Colour", min_width=260,
                       elem_id="inspect-colour")
     with gr.Row():
         only = gr.Dropdown(class_choices([]), value=ALL, label="Show one class", elem_id="inspect-class", min_width=260)
         left = gr.Dropdown([(flat.UNTUNED, flat.UNTUNED)], value=flat.UNTUNED, label="Left map", elem_id="inspect-left",
                            min_width=260)
+        layer = gr.Dropdown(layer_menu([]), value=LAST, label="Layer", elem_id="inspect-layer", min_width=260)
+    sentence(_LAYER_NOTE, css="note")
     with gr.Row():
         with gr.Column(min_width=320):
             title_before = sentence(css="vpt-title", elem_id="inspect-before-title")
@@ -74,17 +82,18 @@ def build(page: Page, run: gr.Radio, part: gr.Tab) -> MapPanel:
     table = gr.Dataframe(datatype="str", interactive=False, wrap=True, label="Full space", elem_id="inspect-space",
                          buttons=["copy"])
     sentence(_TABLE_NOTE, css="note")
-    around.build(page, run, left, part)
-    journey.build(page, run, part, method, only)
+    near = around.build(page, run, left, layer, part)
+    journey.build(page, run, part, method, only, layer)
 
-    inputs = [page.result, run, by, only, page.image, method, left]
+    inputs = [page.result, run, by, only, page.image, method, left, layer]
     shown = [before, after, status, neighbours, table, title_before, title_after]
     coloured: dict[str, Any] = {"fn": redraw, "inputs": inputs, "outputs": [before, after]}
     panel = MapPanel(only, gr.State(0))
     # What was chosen while a map was on its way counts: the last pictures are of the choices as they are then.
-    when([panel.asked.change, method.input, left.input], draw, inputs, shown).success(**coloured, **LATEST)
+    when([panel.asked.change, method.input, left.input, layer.input], draw, inputs, shown).success(
+        **coloured, **LATEST).success(**near, **LATEST)
     when([by.input, only.input, page.image.change], **coloured)
-    when([run.change], left_choices, [page.result, run, left], left)
+    when([run.change], choices, [page.result, run, left, layer], [left, layer])
     for one in (before, after):
         one.select(choose, page.result, page.image, **QUIET)
     return panel
@@ -95,18 +104,25 @@ def class_choices(classes: Sequence[str]) -> list[tuple[str, int]]:
     return [("All classes", ALL), *((name, k) for k, name in enumerate(classes))]
 
 
+def layer_menu(layers: Sequence[int]) -> list[tuple[str, int]]:
+    """Choices of the layer whose features are shown, `layers` before the last one."""
+    return [("the last, which the classifier reads", LAST), *((f"layer {layer}", layer) for layer in reversed(layers))]
+
+
 @shows_user_errors
-def left_choices(key: str | None, name: str | None, left: str) -> gr.Dropdown:
-    """What the left map may show beside a run: the untuned backbone, or another run of the result."""
+def choices(key: str | None, name: str | None, left: str, layer: int) -> tuple[gr.Dropdown, gr.Dropdown]:
+    """What the left map may show beside a run, the untuned backbone or another run of the result, and the layers to choose."""
     result = find_seed(key)
     others = zip(labels(result), result.runs, strict=True) if result else ()
-    choices = [(flat.UNTUNED, flat.UNTUNED), *((title, run.name) for title, run in others if run.name != name)]
-    return gr.Dropdown(choices, value=left if left in {value for _, value in choices} else flat.UNTUNED)
+    sides = [(flat.UNTUNED, flat.UNTUNED), *((title, run.name) for title, run in others if run.name != name)]
+    layers = layer_menu(looking.layers_of(result.runs[number(result, name)]) if result and name else [])
+    return (gr.Dropdown(sides, value=left if left in {value for _, value in sides} else flat.UNTUNED),
+            gr.Dropdown(layers, value=layer if layer in {value for _, value in layers} else LAST))
 
 
 @shows_user_errors
 def draw(key: str | None, name: str | None, by: str, only: int, image: int, method: str = UMAP,
-         left: str = flat.UNTUNED) -> Iterator[list[Any]]:
+         left: str = flat.UNTUNED, layer: int = LAST) -> Iterator[list[Any]]:
     """Get the maps ready, which `redraw` shows: until then PCA, a sentence on how they were made, what the full space says,
     and titles.
     """
@@ -114,10 +130,15 @@ def draw(key: str | None, name: str | None, by: str, only: int, image: int, meth
     if result is None or name is None:
         yield [None, None, "", "", None, "", ""]
         return
-    shown = flat.pair(result, result.runs[number(result, name)], left)
+    shown = flat.pair(result, result.runs[number(result, name)], left, layer)
     titles = flat.titles(result, shown)
     try:
-        said = [inside.neighbours(shown.run), flat.table(result, shown), *titles]
+        if not shown.is_read:
+            for done, total in shown.read():
+                text = f"Reading the layers of the model: {done} of {total} test images ..."
+                yield [gr.skip(), gr.skip(), text, *[gr.skip()] * 4]
+        sides = ("on the left", "on the right") if shown.other else ("before tuning", "after")
+        said = [inside.neighbours(shown.features, shown.run.labels, sides), flat.table(result, shown), *titles]
         if (maps := flat.known(shown, method)) is None:
             first = _values(result, shown, flat.best_known(shown, method), by, only, image)
             yield [*first, _WAIT, *said]
@@ -130,12 +151,14 @@ def draw(key: str | None, name: str | None, by: str, only: int, image: int, meth
 
 @shows_user_errors
 def redraw(key: str | None, name: str | None, by: str, only: int, image: int, method: str = UMAP,
-           left: str = flat.UNTUNED) -> list[Any]:
+           left: str = flat.UNTUNED, layer: int = LAST) -> list[Any]:
     """Both maps with other colours or another chosen image, as they are known by now."""
     result = find_seed(key)
     if result is None or name is None:
         return [None, None]
-    shown = flat.pair(result, result.runs[number(result, name)], left)
+    shown = flat.pair(result, result.runs[number(result, name)], left, layer)
+    if not shown.is_read:  # `draw` is reading
+        return [gr.skip(), gr.skip()]
     try:
         return _values(result, shown, flat.best_known(shown, method), by, only, image)
     except UserError:  # `draw` says why there is no map

@@ -15,8 +15,7 @@ from app.events import LATEST, QUIET, when
 from app.figures import among_figure
 from app.messages import sentence, shows_user_errors
 from app.page import Page
-from app.results import find_seed
-from app.verdict import number
+from app.verdict import run_of
 from vpt_core.errors import UserError
 from vpt_core.runs import Run
 
@@ -41,29 +40,26 @@ def build(page: Page, run: gr.Radio, tab: gr.Tab) -> None:
     sentence(_INTRO)
     go = gr.Button("Find the nearest patches", variant="primary", elem_classes=["primary-action"], elem_id="near-go")
     status = progress_bar(empty="", elem_id="near-status")
-    with gr.Row():
-        layer = gr.Dropdown([], label="Layer", interactive=True, elem_id="near-layer", min_width=140)
-        prompt = gr.Dropdown([], label="Prompt", interactive=True, elem_id="near-prompt", min_width=140)
-    said = sentence(elem_id="near-said")
-    gallery = gr.Gallery(label="Nearest patches", show_label=False, columns=6, height="auto", object_fit="contain",
-                         interactive=False, buttons=["download", "fullscreen"], elem_id="near-gallery", elem_classes=["pairs"])
-    data = gr.DownloadButton("All of them as CSV", interactive=False, min_width=200, scale=0, elem_id="near-data")
-    sentence(_NOTE, css="note")
-    gr.Markdown("### Are prompts of a layer alike?")
-    chart = plot(label="Similarity among prompts", height=380, elem_id="near-among", empty="The map of a layer appears here.")
-    sentence(_AMONG_NOTE, css="note")
+    with gr.Column(visible=False) as filled:
+        with gr.Row():
+            layer = gr.Dropdown([], label="Layer", interactive=True, elem_id="near-layer", min_width=140)
+            prompt = gr.Dropdown([], label="Prompt", interactive=True, elem_id="near-prompt", min_width=140)
+        said = sentence(elem_id="near-said")
+        gallery = gr.Gallery(label="Nearest patches", show_label=False, columns=6, height="auto", object_fit="contain",
+                             interactive=False, buttons=["download", "fullscreen"], elem_id="near-gallery",
+                             elem_classes=["pairs"])
+        data = gr.DownloadButton("All of them as CSV", interactive=False, min_width=200, scale=0, elem_id="near-data")
+        sentence(_NOTE, css="note")
+        gr.Markdown("### Are prompts of a layer alike?")
+        chart = plot(label="Similarity among prompts", height=380, elem_id="near-among")
+        sentence(_AMONG_NOTE, css="note")
 
-    asked, shown = [page.result, run, layer, prompt], [said, gallery, chart]
+    asked, shown = [page.result, run, layer, prompt], [filled, said, gallery, chart]
     go.click(find, [page.result, run], [status, layer, prompt], concurrency_limit=1, **QUIET).success(
         show, asked, shown, **LATEST).success(pack, [page.result, run], data, **LATEST)
     gr.on([layer.input, prompt.input], show, asked, shown, **LATEST)
     when([tab.select, run.change], offer, [page.result, run], [go, status, layer, prompt]).success(
         show, asked, shown, **LATEST).success(pack, [page.result, run], data, **LATEST)
-
-
-def _run_of(key: str | None, name: str | None) -> Run | None:
-    result = find_seed(key)
-    return None if result is None or name is None else result.runs[number(result, name)]
 
 
 def _choices(run: Run) -> list[Any]:
@@ -80,7 +76,7 @@ def _choices(run: Run) -> list[Any]:
 @shows_user_errors
 def offer(key: str | None, name: str | None) -> list[Any]:
     """The choices of another run, as far as it was looked through."""
-    run = _run_of(key, name)
+    run = run_of(key, name)
     prompted = run is not None and looking.has_prompts(run)
     text = None if prompted else {"text": "This method has no prompt tokens. Choose VPT-shallow or VPT-deep.", "done": None,
                                   "total": 0, "tone": ""}
@@ -90,7 +86,7 @@ def offer(key: str | None, name: str | None) -> list[Any]:
 @shows_user_errors
 def find(key: str | None, name: str | None) -> Iterator[list[Any]]:
     """Look through the training images, with progress."""
-    run = _run_of(key, name)
+    run = run_of(key, name)
     if run is None:
         raise UserError("There is no result yet. Tune VPT in Tune.")
     work = looking.near(run)
@@ -108,7 +104,7 @@ def find(key: str | None, name: str | None) -> Iterator[list[Any]]:
 @shows_user_errors
 def pack(key: str | None, name: str | None) -> gr.DownloadButton:
     """A file with every patch that was found for the chosen run, in all layers."""
-    run = _run_of(key, name)
+    run = run_of(key, name)
     lines = looking.near_table(run) if run else []
     if not lines:
         return gr.DownloadButton(value=None, interactive=False)
@@ -119,10 +115,10 @@ def pack(key: str | None, name: str | None) -> gr.DownloadButton:
 @shows_user_errors
 def show(key: str | None, name: str | None, layer: int | None, prompt: int | None) -> list[Any]:
     """What is near to a prompt in a layer, in words and pictures, and how alike the layer's prompts are."""
-    run = _run_of(key, name)
+    run = run_of(key, name)
     known = looking.known_near(run) if run else None
     if known is None or layer is None or prompt is None or prompt > len(known[0].image[layer - 1]):
-        return ["", [], None]
+        return [gr.Column(visible=False), "", [], None]
     near, pixels = known
     rows = zip(near.image[layer - 1][prompt - 1], near.row[layer - 1][prompt - 1], near.column[layer - 1][prompt - 1],
                near.cosine[layer - 1][prompt - 1], strict=True)
@@ -132,4 +128,4 @@ def show(key: str | None, name: str | None, layer: int | None, prompt: int | Non
     others = among[np.triu_indices(len(among), 1)]
     said = (f"In layer {layer} the nearest patch has cosine {cosines[0]:.2f} to prompt {prompt}, number {len(cosines)} has "
             f"{cosines[-1]:.2f}. Of the {len(others)} pairs of prompts {(others > ALIKE).sum()} have a cosine above {ALIKE}.")
-    return [said, pairs, among_figure(among)]
+    return [gr.Column(visible=True), said, pairs, among_figure(among)]

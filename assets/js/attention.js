@@ -82,6 +82,7 @@ function read(event) {
 function sentence() {
   const { layer, view } = chosen;
   if (view === "query") return shares();
+  if (view === "spread") return words("spread", { layer: layer + 1, query: data.query, most: percent(Math.max(...map)) });
   if (view !== "rollout" && view >= data.prompts[layer]) return words("prompt_none", { layer: layer + 1, prompt: view + 1 });
   const image = percent(sum(map)), query = data.query;
   if (view !== "rollout")
@@ -224,7 +225,7 @@ function labels() {
   Object.entries(texts).forEach(([selector, text]) => { find(selector).textContent = text; });
   const heads = Array.from({ length: data.heads }, (_, h) => new Option(words("one", { head: h + 1 }), h));
   headInput.replaceChildren(new Option(words("mean"), "mean"), new Option(words("max"), "max"), ...heads);
-  const named = { query: words("view_query", { query: data.query }), rollout: words("view_rollout", { query: data.query }) };
+  const named = { query: words("view_query", { query: data.query }), spread: words("view_spread"), rollout: words("view_rollout", { query: data.query }) };
   viewInput.replaceChildren(...views(data).map(
     (view) => new Option(named[view] ?? words("view_prompt", { prompt: view + 1 }), view)));
   viewInput.parentElement.hidden = viewInput.length < 2;
@@ -257,7 +258,7 @@ headInput.addEventListener("change", () => {
 });
 viewInput.addEventListener("change", () => {
   const { value } = viewInput;
-  choose({ view: value === "query" || value === "rollout" ? value : Number(value) });
+  choose({ view: value in { query: 0, spread: 0, rollout: 0 } ? value : Number(value) });
 });
 find(".vpt-opacity").addEventListener("input", paint);
 find(".vpt-smooth").addEventListener("change", paint);

@@ -9,6 +9,7 @@ from vpt_core.analysis.findings import Finding, attention_and_effect
 from vpt_core.analysis.journey import follow
 from vpt_core.analysis.knockout import SCOPES, Knockout, Removal, knock_out, removals
 from vpt_core.analysis.knockout_file import load_knockout, save_knockout
+from vpt_core.analysis.layers import check_layers, read_layers
 from vpt_core.analysis.layout import LAYOUTS, lay_out
 from vpt_core.analysis.near import Near, find_near
 from vpt_core.analysis.overlay import overlay
@@ -19,7 +20,7 @@ from vpt_core.analysis.space import nearest, separability, silhouette
 __all__ = [
     "ATTRIBUTIONS", "BASELINES", "LAYOUTS", "SCOPES", "Atlas", "Attention", "Attribution", "Deletion", "Finding", "Knockout",
     "Maps", "Near", "PromptAttribution", "Removal", "Shares", "attention_and_effect", "attention_weights", "attribute",
-    "attribute_prompts", "before_tuning", "delete_and_insert", "find_near", "follow", "knn_accuracy", "knock_out", "lay_out",
-    "load_knockout", "nearest", "overlay", "pca_maps", "read_atlas", "read_attention", "removals", "save_knockout",
-    "separability", "silhouette", "two_maps", "umap_maps", "warm_up",
+    "attribute_prompts", "before_tuning", "check_layers", "delete_and_insert", "find_near", "follow", "knn_accuracy",
+    "knock_out", "lay_out", "load_knockout", "nearest", "overlay", "pca_maps", "read_atlas", "read_attention", "read_layers",
+    "removals", "save_knockout", "separability", "silhouette", "two_maps", "umap_maps", "warm_up",
 ]  # fmt: skip

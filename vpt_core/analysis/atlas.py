@@ -17,6 +17,7 @@ from vpt_core.methods import Prompted
 from vpt_core.model import Model
 
 BATCH = 16  # images at once: the weights of one layer are all that is held of them
+MOST_ROWS = 2**22  # numbers of prompts' own rows in all sets together; beyond it they are left out
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Shares:
     to_prompts  (L, H, P) what it gives to each prompt, P the most in a layer, 0 where fewer stand
     to_self     (L, H) what it gives to [CLS] itself and registers
     received    (L, H, P) what the patches give to each prompt, their mean
+    prompt_rows (L, H, P, gh, gw) what each prompt gives to each patch; P = 0 where that would be too much to hold
     share       (L,) what the query gives to all prompts together, mean over heads
     rollout     (L, gh, gw) and rolled (L, 2), as in `Attention`
     """
@@ -35,6 +37,7 @@ class Shares:
     to_prompts: np.ndarray
     to_self: np.ndarray
     received: np.ndarray
+    prompt_rows: np.ndarray
     share: np.ndarray
     rollout: np.ndarray
     rolled: np.ndarray
@@ -86,8 +89,9 @@ def read_atlas(model: Model, pixels: np.ndarray, labels: np.ndarray) -> Generato
     if not len(pixels):
         raise UserError("There are no images to read the attention of. Choose a task with test images.")
     sums: dict[int | None, _Sums] = {None: _Sums()}
+    sets = 1 + len(np.unique(labels))
     for first in range(0, len(pixels), BATCH):
-        found = _measure(model, pixels[first : first + BATCH])
+        found = _measure(model, pixels[first : first + BATCH], MOST_ROWS // sets)
         mine = labels[first : first + BATCH]
         sums[None].add(found)
         for label in np.unique(mine).tolist():
@@ -98,8 +102,8 @@ def read_atlas(model: Model, pixels: np.ndarray, labels: np.ndarray) -> Generato
 
 
 @torch.no_grad()
-def _measure(model: Model, pixels: np.ndarray) -> dict[str, np.ndarray]:
-    """The fields of `Shares` for each of B images, (B, ...)."""
+def _measure(model: Model, pixels: np.ndarray, most_rows: int) -> dict[str, np.ndarray]:
+    """The fields of `Shares` for each of B images, (B, ...); prompts' own rows where these are `most_rows` numbers at most."""
     most, rollout, grid = max(prompt_counts(model)), Rollout(), grid_of(model, pixels.shape[1])
     parts: dict[str, list[Tensor]] = {field.name: [] for field in fields(Shares)}
     for layer in record(model, pixels):
@@ -108,6 +112,9 @@ def _measure(model: Model, pixels: np.ndarray) -> dict[str, np.ndarray]:
         parts["to_prompts"].append(F.pad(layer.to_prompts, (0, most - layer.prompts)))
         parts["to_self"].append(query[..., : layer.prefix].sum(dim=2))
         parts["received"].append(F.pad(layer.received, (0, most - layer.prompts)))
+        rows = F.pad(layer.prompt_rows, (0, 0, 0, most - layer.prompts))  # (B, H, P, m)
+        fit = rows[0].numel() * model.backbone.depth <= most_rows
+        parts["prompt_rows"].append(rows[:, :, : most if fit else 0].unflatten(3, grid))
         parts["share"].append(layer.to_prompts.sum(dim=2).mean(dim=1))
         parts["rollout"].append(rolled[:, 2:].unflatten(1, grid))
         parts["rolled"].append(rolled[:, :2])

@@ -11,7 +11,7 @@ from vpt_core.methods import Prompted
 from vpt_core.metrics import softmax
 from vpt_core.model import Model
 from vpt_core.prompt_file import Classifier
-from vpt_core.report.charts import heat_table
+from vpt_core.report.charts import heat_table, line_chart
 from vpt_core.report.document import Element, el, note, picture, section
 from vpt_core.runs import Run
 from vpt_core.standing import right
@@ -38,7 +38,24 @@ def examples(run: Run, task: Task, classifier: Classifier) -> Element:
     test, images = task.splits(run.spec.seed, run.spec.shots).test, chosen(run)
     pixels = resize(np.asarray(task.pixels[test[images]]), run.spec.image_size)
     shown = [_example(run, image, one, classifier) for image, one in zip(images, pixels, strict=True)]
-    return section("A few test images", *shown, note(_NOTE), *_prompts(run, images[0], pixels[0], classifier))
+    told = [*_by_layer(pixels, classifier), *_prompts(run, images[0], pixels[0], classifier)]
+    return section("A few test images", *shown, note(_NOTE), *told)
+
+
+def _by_layer(pixels: np.ndarray, classifier: Classifier) -> list[Element]:
+    """How much of the attention goes to the prompts, by layer; nothing where there are none to attend to."""
+    try:
+        seen = [read_attention(classifier.model, one) for one in pixels]
+    except UserError:  # `_attention` says why
+        return []
+    shares = np.array([[layer.sum(axis=1).mean() if layer.size else 0.0 for layer in one.to_prompts] for one in seen])  # (n, L)
+    if not shares.any():
+        return []
+    layers = list(range(1, shares.shape[1] + 1))
+    chart = line_chart(layers, shares.mean(axis=0).tolist(), "attention to the prompts by layer", "layer", 1.0, percent=True)
+    return [el("h3", "Attention to the prompts, layer by layer"), el("div", el("figure", chart), class_="row"),
+            note(f"What {seen[0].query} gives to all prompts together, mean of the heads and of these {len(seen)} images. Much "
+                 "attention does not mean much influence: the prompts' values may be small. Knock-out measures that.")]
 
 
 def _prompts(run: Run, image: int, pixels: np.ndarray, classifier: Classifier) -> list[Element]:

@@ -16,6 +16,7 @@ from vpt_core.prompt_file import Classifier
 from vpt_core.report.charts import counts_table, legend, line_chart, scatter
 from vpt_core.report.document import Element, document, el, note, section
 from vpt_core.report.examples import examples
+from vpt_core.report.journey import journey
 from vpt_core.report.knockouts import knockouts
 from vpt_core.report.space import space
 from vpt_core.runs import Run
@@ -45,7 +46,8 @@ def report(run: Run) -> str:
     if not run.finished:
         raise UserError(f"{run.name} has not finished ({run.status['state']}). Tune it first.")
     title = f"{run.title} on {run.status['task_title']}"
-    return document(title, *_summary(run), _curves(run), _confusion(run), *_inside(run), *knockouts(run), _maps(run), _end(run))
+    looks = [*_inside(run), *knockouts(run), _maps(run), *journey(run)]
+    return document(title, *_summary(run), _curves(run), _confusion(run), *looks, _end(run))
 
 
 def _summary(run: Run) -> list[Element]:

@@ -5,7 +5,7 @@ function unpack(value) {
   return { ...value, height, width, most: Math.max(0, ...value.prompts),
     patches: halves(value.patches), toPrompts: halves(value.to_prompts), toSelf: halves(value.to_self),
     received: halves(value.received), rollout: halves(value.rollout), rolled: halves(value.rolled),
-    rows: bytes(value.rows), rowTops: halves(value.row_tops) };
+    spread: halves(value.spread), rows: bytes(value.rows), rowTops: halves(value.row_tops) };
 }
 
 // `numbers` is (layers, heads, width): the row of one head, or the heads' mean or maximum, (width,).
@@ -22,12 +22,13 @@ function over(data, numbers, width, layer, head) {
 // What there is to see: prompts where their rows came along.
 function views(data) {
   const prompts = data.rows.length ? Array.from({ length: data.most }, (_, k) => k) : [];
-  return ["query", ...(data.rollout.length ? ["rollout"] : []), ...prompts];
+  return ["query", ...["spread", "rollout"].filter((view) => data[view].length), ...prompts];
 }
 
 function mapOf(data, { layer, head, view }) {
   const size = data.width * data.height;
   if (view === "rollout") return data.rollout.subarray(layer * size, (layer + 1) * size);
+  if (view === "spread") return over(data, data.spread, size, layer, head);
   return view === "query" ? over(data, data.patches, size, layer, head) : promptRow(data, layer, view, head);
 }
 
@@ -46,6 +47,7 @@ function plainNumbers(data) {
   const { title, query, grid, layers, heads, most, prompts } = data;
   const part = (values, ...shape) => ({ shape, values: Array.from(values, (x) => Number(x.toPrecision(4))) });
   return { title, query, prompts_by_layer: prompts, to_patches: part(data.patches, layers, heads, ...grid),
+    ...(data.spread.length && { to_patches_standard_deviation: part(data.spread, layers, heads, ...grid) }),
     to_prompts: part(data.toPrompts, layers, heads, most), to_itself: part(data.toSelf, layers, heads),
     ...(data.received.length && { patches_to_prompts: part(data.received, layers, heads, most) }),
     ...(data.rollout.length && { rollout: part(data.rollout, layers, ...grid) }) };
