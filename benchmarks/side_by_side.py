@@ -24,7 +24,8 @@ class Ratio:
         return Ratio(self.median * factor, self.low * factor, self.high * factor)
 
     def __str__(self) -> str:
-        return f"{self.median:.3g} ({self.low:.3g} to {self.high:.3g})"
+        spread = f" ({self.low:.3g} to {self.high:.3g})" if self.high > self.low else ""  # memory has none
+        return f"{self.median:.3g}{spread}"
 
 
 def seconds_of(variants: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:

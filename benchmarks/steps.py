@@ -288,12 +288,12 @@ def write(name: str, batch: int, rows: dict[str, Ratio]) -> None:
 
 def table(lines: list[dict[str, str]]) -> str:
     """What was measured of each model, as medians with the middle half of the rounds."""
-    found = {(line["what"], line["model"]): "{median:.3g} ({low:.3g} to {high:.3g})".format(
-        **{key: float(line[key]) for key in ("median", "low", "high")}) for line in lines}  # fmt: skip
+    found = {(line["what"], line["model"]): Ratio(*(float(line[key]) for key in ("median", "low", "high"))) for line in lines}
     batches = dict.fromkeys((line["model"], line["batch"]) for line in lines)
     head = ["| ratio of CPU times (224 px, 50 prompts) | " + " | ".join(f"{m}, batch {b}" for m, b in batches) + " |",
             "|---|" + "---|" * len(batches)]  # fmt: skip
-    rows = [[what, *(found.get((what, m), "") for m, _ in batches)] for what in dict.fromkeys(line["what"] for line in lines)]
+    order = dict.fromkeys(line["what"] for line in lines)
+    rows = [[what, *(str(found.get((what, m), "")) for m, _ in batches)] for what in order]
     return "\n".join([*head, *("| " + " | ".join(row) + " |" for row in rows)])
 
 

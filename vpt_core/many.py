@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from vpt_core.backbones import Backbone, to_pixels
-from vpt_core.embed import EVAL_BATCH
 from vpt_core.errors import UserError
 from vpt_core.metrics import softmax
 from vpt_core.mixed import Plan, pass_of, plan_of
 from vpt_core.model import Model
 from vpt_core.prompt_file import Classifier, load_prompt
 from vpt_core.tasks import load_image, resize
+
+IN_A_PASS = 64  # tasks at most that are asked of a photo together
 
 
 class Many:
@@ -113,7 +114,7 @@ class Many:
                 shared[self.classifier(name).about.image_size].append(name)
             else:
                 alone.append([name])
-        parts = [names[i : i + EVAL_BATCH] for names in shared.values() for i in range(0, len(names), EVAL_BATCH)]
+        parts = [names[i : i + IN_A_PASS] for names in shared.values() for i in range(0, len(names), IN_A_PASS)]
         return parts + alone
 
     def answer(self, photo: str | Path | bytes | np.ndarray) -> dict[str, np.ndarray]:
