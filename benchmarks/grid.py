@@ -23,7 +23,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 import torch  # noqa: E402
 
 from benchmarks.side_by_side import machine, ratio, seconds_of  # noqa: E402
-from benchmarks.steps import CLASSES, MODELS, deep, step  # noqa: E402
+from benchmarks.variants import CLASSES, MODELS, deep, step  # noqa: E402
 from vpt_core.backbones import load_backbone  # noqa: E402
 from vpt_core.methods import METHODS, Prompted  # noqa: E402
 from vpt_core.model import Model  # noqa: E402

@@ -22,7 +22,7 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
 from benchmarks.side_by_side import machine, ratio, seconds_of  # noqa: E402
-from benchmarks.steps import CLASSES, MODELS, deep, step  # noqa: E402
+from benchmarks.variants import CLASSES, MODELS, deep, step  # noqa: E402
 from vpt_core.backbones import load_backbone  # noqa: E402
 from vpt_core.embed import Feed  # noqa: E402
 from vpt_core.memory import held  # noqa: E402

@@ -16,7 +16,7 @@ from vpt_core.methods.attending import PRODUCTS
 from vpt_core.methods.how import How
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from benchmarks import grid, growth, memory, side_by_side, steps  # noqa: E402
+from benchmarks import grid, growth, memory, page, precision, side_by_side, steps, variants  # noqa: E402
 
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text()
 
@@ -24,11 +24,11 @@ README = (Path(__file__).resolve().parents[1] / "README.md").read_text()
 def test_the_formula_counts_what_torch_counts():
     backbone, batch, prompts = load_backbone("test_vit:random"), 3, 5
     how = How(attention=PRODUCTS)  # as products, since not every torch counts its flash kernels for the processor
-    step = steps.step(steps.deep(backbone, 64, prompts, how=how), torch.rand(batch, 3, 64, 64))
+    step = variants.step(variants.deep(backbone, 64, prompts, how=how), torch.rand(batch, 3, 64, 64))
     with FlopCounterMode(display=False) as counter:
         step()
     stem = counter.get_flop_counts()["Global"].pop(torch.ops.aten.convolution)
-    head = 3 * 2 * batch * backbone.embed_dim * steps.CLASSES  # forward, and the gradients of features and weights
+    head = 3 * 2 * batch * backbone.embed_dim * variants.CLASSES  # forward, and the gradients of features and weights
     assert steps.flops(backbone, 17, batch, prompts) == counter.get_total_flops() - stem - head
 
 
@@ -40,7 +40,7 @@ def test_ratios_are_taken_round_by_round():
 
 
 def test_the_quick_benchmark_gives_every_ratio(monkeypatch):
-    monkeypatch.setitem(steps.MODELS, "ViT-S/16", "test_vit:random")
+    monkeypatch.setitem(variants.MODELS, "ViT-S/16", "test_vit:random")
     rows = steps.measure("ViT-S/16", batch=2, rounds=1, size=32, prompts=2, bfloat16=True)
     without_peft = [row for row in (*steps.ROWS, *steps.HELD) if "peft" not in row]
     assert [row for row in rows if "peft" not in row] == without_peft and all(row.median > 0 for row in rows.values())
@@ -72,7 +72,7 @@ def test_growth_is_told_from_one_middle_case(monkeypatch, tmp_path):
     assert float(layers["held_mb"]) < float(base["held_mb"]) < min(float(images["held_mb"]), float(prompts["held_mb"]))
 
 
-@pytest.mark.parametrize("script", [steps, grid, memory])
+@pytest.mark.parametrize("script", [steps, grid, memory, precision, page])
 def test_the_readme_has_the_tables_that_were_measured(script):
     with script.FILE.open() as file:
         assert script.table(list(csv.DictReader(file))) in README
