@@ -48,7 +48,7 @@ def test_features_are_followed_model_by_model():
     tuned = Model(backbone, "vpt-deep", {"prompts": 3}, 3).eval()
     pixels = pictures(np.arange(70) % 3)
     work = follow(iter([before_tuning(tuned), tuned]), pixels, 2)
-    assert next(work) == (64, 140)
+    assert next(work) == (16, 140)
     found = drain(work)
     assert found.shape == (2, 70, 32) and torch.is_grad_enabled()
     with torch.no_grad():

@@ -214,10 +214,10 @@ def test_augmentation_mirrors_and_shifts_each_image_by_itself():
 def test_a_feed_tells_how_far_it_is(backbone, monkeypatch):
     labels = labels_of(50)
     model = model_of(backbone, "linear")
-    assert list(feed(model, pictures(labels), labels)) == [64, 128, 150]
+    assert list(feed(model, pictures(labels), labels)) == [*range(16, 150, 16), 150]
     data = drain(feed(model, pictures(labels), labels))
     assert data.x.shape == (150, 32) and not data.x.requires_grad and len(data) == 150
-    assert list(features_and_logits(model, data)) == [64, 128, 150]
+    assert list(features_and_logits(model, data)) == [*range(16, 150, 16), 150]
 
 
 def test_a_feed_that_waits_leaves_gradients_on(backbone):
@@ -301,12 +301,12 @@ def test_stopped_at_any_batch_it_keeps_the_best_so_far(backbone, at, how):
 
 
 def test_stopped_while_it_validates_it_keeps_the_epoch_before(backbone):
-    """Epochs of four batches; the 90 validation images are two."""
+    """Epochs of four batches; the 90 validation images are six."""
     model, kept, asked = model_of(backbone), {}, []
-    stop = lambda: asked.append(1) or len(asked) == (4 + 1) + (4 + 1)  # noqa: E731
+    stop = lambda: asked.append(1) or len(asked) == (4 + 5) + (4 + 1)  # noqa: E731
     for record in training(model, replace(SPEC, lr=0.3, epochs=3), stop, val=30):
         kept = weights(model) if isinstance(record, Epoch) else kept
-    assert isinstance(record, Step) and (record.epoch, record.step, len(asked)) == (2, 8, 10)
+    assert isinstance(record, Step) and (record.epoch, record.step, len(asked)) == (2, 8, 14)
     assert same(weights(model), kept)
 
 
