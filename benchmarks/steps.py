@@ -1,6 +1,6 @@
 """What a training step and an inference of prompted models cost, as ratios measured side by side in one run.
 
-    python benchmarks/steps.py --quick     the core at ViT-S/16, 224 px, 50 prompts, batch 4; ends with one line of JSON
+    python benchmarks/steps.py --quick     the core at ViT-S/16, 224 px, 50 prompts, batch 2; ends with one line of JSON
     python benchmarks/steps.py             the same at batch 16, and --model ViT-B/16; results/steps.csv
     python benchmarks/steps.py --table     the table from that file
     python benchmarks/steps.py --profile   where the time of one deep step goes; results/profile.csv
