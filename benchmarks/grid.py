@@ -23,7 +23,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 import torch  # noqa: E402
 
 from benchmarks.side_by_side import machine, ratio, seconds_of  # noqa: E402
-from benchmarks.variants import CLASSES, MODELS, deep, step  # noqa: E402
+from benchmarks.variants import CLASSES, CONCATENATED, MODELS, deep, step  # noqa: E402
 from vpt_core.backbones import load_backbone  # noqa: E402
 from vpt_core.methods import METHODS, Prompted  # noqa: E402
 from vpt_core.model import Model  # noqa: E402
@@ -53,7 +53,7 @@ def measure(name: str, size: int, rounds: int) -> list[list[object]]:
     backbone, x = load_backbone(MODELS[name]), torch.rand(BATCH, 3, size, size)
     variants: dict[tuple[str, int], Callable[[], None]] = {}
     for prompts in PROMPTS:
-        variants["concatenated", prompts] = step(deep(backbone, size, prompts, keyed=False), x)
+        variants["concatenated", prompts] = step(deep(backbone, size, prompts, **CONCATENATED), x)
     for method, cls in METHODS.items():
         own = PROMPTS if issubclass(cls, Prompted) else (0,)
         for prompts in own:

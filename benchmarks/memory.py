@@ -25,6 +25,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
+from benchmarks.variants import CONCATENATED  # noqa: E402
 from vpt_core.backbones import load_backbone  # noqa: E402
 from vpt_core.embed import Feed  # noqa: E402
 from vpt_core.memory import held  # noqa: E402
@@ -42,7 +43,7 @@ OWN = {"vpt-frame": {"width": 16}, "vpt-shallow": {"prompts": PROMPTS}, "vpt-dee
 VARIANTS = {name: (name, {}, FLOAT32) for name in METHODS} | {
     "vpt-deep, lean": ("vpt-deep", {"how": How(lean=True)}, FLOAT32),
     "vpt-deep, bfloat16": ("vpt-deep", {}, BFLOAT16),
-    "vpt-deep, concatenated": ("vpt-deep", {"keyed": False}, FLOAT32),
+    "vpt-deep, concatenated": ("vpt-deep", CONCATENATED, FLOAT32),
 }
 HOW = {
     "vpt-deep, lean": "VPT-deep, keeping less and computing more",

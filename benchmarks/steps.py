@@ -30,7 +30,18 @@ import torch  # noqa: E402
 
 from benchmarks.flops import flops, products  # noqa: E402
 from benchmarks.side_by_side import Ratio, machine, ratio, seconds_of  # noqa: E402
-from benchmarks.variants import CLASSES, MODELS, autocast, cached, deep, inference, many_tasks, peft_lora, step  # noqa: E402
+from benchmarks.variants import (  # noqa: E402
+    CLASSES,
+    CONCATENATED,
+    MODELS,
+    autocast,
+    cached,
+    deep,
+    inference,
+    many_tasks,
+    peft_lora,
+    step,
+)  # fmt: skip
 from vpt_core.backbones import Backbone, load_backbone  # noqa: E402
 from vpt_core.embed import Feed  # noqa: E402
 from vpt_core.memory import held  # noqa: E402
@@ -50,7 +61,7 @@ def memory(backbone: Backbone, size: int, prompts: int, bfloat16: bool) -> dict[
         model = deep(backbone, size, prompts, **path)
         return held(model, data, 2) - held(model, data, 1)
 
-    whole = each(keyed=False)
+    whole = each(**CONCATENATED)
     found = {HELD[0]: each() / whole, HELD[1]: each(how=How(lean=True)) / whole}
     if bfloat16:
         found[HELD[2]] = each(precision=BFLOAT16) / whole
@@ -66,11 +77,11 @@ def measure(
     with torch.no_grad():
         tokens = backbone.stem(x[:1]).shape[1]
     linear = Model(backbone, "linear", {}, CLASSES, image_size=size)
-    prompted, by_hand = deep(backbone, size, prompts), deep(backbone, size, prompts, by_hand=False)
+    prompted, by_autograd = deep(backbone, size, prompts), deep(backbone, size, prompts, how=None)
     variants: dict[str, Callable[[], object]] = {
         "deep": step(prompted, x),
-        "deep, autograd's backward": step(by_hand, x),
-        "deep, concatenated": step(deep(backbone, size, prompts, keyed=False), x),
+        "deep, autograd's backward": step(by_autograd, x),
+        "deep, concatenated": step(deep(backbone, size, prompts, **CONCATENATED), x),
         "deep, 100 prompts": step(deep(backbone, size, 100), x),
         "deep, 1 prompt": step(deep(backbone, size, 1), x),
         "deep, last 4, cached": cached(deep(backbone, size, prompts, layers="last 4"), x),

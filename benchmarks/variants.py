@@ -17,6 +17,8 @@ from vpt_core.precision import FLOAT32
 
 MODELS = {"ViT-S/16": "vit-s16-augreg:random", "ViT-B/16": "vit-b16-in21k:random"}
 CLASSES = 10
+CONCATENATED = {"keyed": False, "untouched": lambda i: False}
+"""For `deep`: prompts as tokens, through timm's own blocks and autograd's backward."""
 
 
 def step(model: Model, x: Tensor, start: int = 0) -> Callable[[], None]:
@@ -45,7 +47,7 @@ def inference(model: Callable[[Tensor], Tensor], x: Tensor) -> Callable[[], None
 
 def deep(backbone: Backbone, size: int, prompts: int = 50, layers: str = "all", precision: str = FLOAT32,
          **path: object) -> Model:
-    """VPT-deep, by the path that a run chooses or by another one (`keyed`, `by_hand`, `how`)."""
+    """VPT-deep, by the path that a run chooses or by another one (`keyed`, `how`)."""
     options = {"prompts": prompts, "dropout": 0.0, "layers": layers}
     model = Model(backbone, "vpt-deep", options, CLASSES, image_size=size, precision=precision)
     vars(model.method).update({"how": choose_how(precision), **path})

@@ -31,10 +31,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "spec": {"errors", "options"},
     "tasks": GROUND - {"spec"},
     "backbones": GROUND - {"spec"},
-    "methods": GROUND | {"backbones", "precision"},
+    "methods": GROUND | {"backbones", "precision", "shares"},
     "device": {"errors"},
     "precision": {"device"},
-    "model": GROUND | {"backbones", "methods", "precision"},
+    "shares": set(),
+    "model": GROUND | {"backbones", "methods", "precision", "shares"},
     "embed": GROUND | {"backbones", "model"},
     "augment": set(),
     "train": GROUND | {"augment", "embed", "model"},
@@ -112,7 +113,7 @@ each_of_library = pytest.mark.parametrize("file", LIBRARY, ids=name_of)
 
 def test_there_is_something_to_look_at():
     assert {part(file) for file in LIBRARY} - TOP == set(MAY_IMPORT)
-    assert parts_imported(ROOT / "vpt_core" / "model.py") == {"backbones", "methods", "precision"}
+    assert parts_imported(ROOT / "vpt_core" / "model.py") == {"backbones", "methods", "precision", "shares"}
     assert (ROOT / "app" / "__init__.py").is_file()  # without it app.py would shadow the package
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny import FITTING, RANDOM, SIZE, labels_of, pictures, saved_task, tiny_backbone, training
+from tiny import FITTING, PLAIN, RANDOM, SIZE, labels_of, pictures, saved_task, tiny_backbone, training
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -82,8 +82,8 @@ def _gradients(how: dict[str, bool | How], outside: bool = False, **rest: str) -
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [How(), How(lean=True), How(attention=PRODUCTS), PACKED], ids=str)
 def test_gradients_are_as_good_as_those_of_autocast(how):
-    exact = _gradients({"keyed": False})
-    theirs, ours = _gradients({"keyed": False}, outside=True), _gradients({"how": how}, precision=BFLOAT16)
+    exact = _gradients(PLAIN)
+    theirs, ours = _gradients(PLAIN, outside=True), _gradients({"how": how}, precision=BFLOAT16)
 
     def error(found: list[Tensor]) -> Tensor:
         return torch.stack([(a - b).norm() / b.norm() for a, b in zip(found, exact, strict=True)])

@@ -30,6 +30,8 @@ KINDS: dict[str, dict[str, Any]] = {
     "query and key norms": {"qk_norm": True},
 }
 """Changes to timm's ViT for each kind of backbone there is."""
+PLAIN: dict[str, Any] = {"keyed": False, "untouched": lambda i: False}
+"""Attributes of a prompted method that runs as it is defined: prompts as tokens, timm's own blocks, autograd's backward."""
 FITTING: dict[str, dict[str, Any]] = {"vpt-frame": {"width": 8}}
 """Options that suit these backbones where a method's defaults do not: a frame of half a patch on each side."""
 

@@ -49,6 +49,7 @@ def feed(model: Model, pixels: np.ndarray, labels: np.ndarray, cache: bool = Tru
     `DISK_BYTES` in a nameless file that is mapped into memory, if half of the free disk is enough; the stem alone is
     under 1 % of the work. Yields how many images are done; the feed is what it returns (`yield from`, or `drain`).
     """
+    model.eval()
     live = Feed(pixels, torch.from_numpy(np.ascontiguousarray(labels)), 0)
     cut = model.method.cut
     if cut < 2 or not len(live) or not cache:

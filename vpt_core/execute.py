@@ -127,7 +127,7 @@ def _execute(run: Run, status: dict[str, Any], stop: Callable[[], bool]) -> Iter
     status.setdefault("precision", choose_precision(spec.precision, backbone.device))
     build = partial(Model, backbone, spec.method, spec.options, len(task.classes), spec.seed, spec.image_size)
     model = build(status["precision"])
-    if getattr(model.method, "by_hand", False):
+    if model.method.by_hand:
         model.method.how = choose_how(status["precision"], status.get("how"))
     status |= {
         "classes": list(task.classes),
@@ -200,7 +200,7 @@ def _train(
     if "images_at_once" not in status:
         room = int(SHARE * available(model.backbone.device))
         status["images_at_once"] = images_at_once(model, train, run.spec.batch_size, room)
-    if getattr(model.method, "by_hand", False):
+    if model.method.by_hand:
         status["how"] = asdict(model.method.how)
     write_json(run.folder / "status.json", status)
     path = run.folder / "history.jsonl"

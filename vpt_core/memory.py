@@ -70,7 +70,7 @@ def images_at_once(model: Model, data: Feed, batch_size: int, room: int) -> int:
     if batch < 2 or not model.method.divisible:
         return max(1, batch)
     fitting = _fitting(model, data, batch, room)
-    if fitting < batch and getattr(model.method, "by_hand", False):
+    if fitting < batch and model.method.by_hand:
         model.method.how = replace(model.method.how, lean=True)
         fitting = _fitting(model, data, batch, room)
     return fitting

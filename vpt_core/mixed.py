@@ -60,7 +60,7 @@ def plan_of(model: Model) -> Plan | None:
     method, backbone = model.method, model.backbone
     tail = method.stages[len(backbone.stages) - 1 :]
     if _only_reads(method, backbone):
-        return Plan(tail, model.head, getattr(backbone, "read_rows", None))
+        return Plan(tail, model.head, backbone.read_rows)
     if not isinstance(method, Prompted) or (backbone.family == "vit" and not all(map(can_key, backbone.blocks))):
         return None
     own = {i: method.own(i) for i in method.at}

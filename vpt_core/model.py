@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from vpt_core.backbones import Backbone
 from vpt_core.methods import METHODS
 from vpt_core.precision import BFLOAT16, FLOAT32
+from vpt_core.shares import MOST, part_of, side_by_side
 
 
 class Model(nn.Module):
@@ -56,8 +57,15 @@ class Model(nn.Module):
 
         From start = 0 the input is pixels (B, 3, H, W) in [0, 1]; to the end the output is features (B, d).
         """
-        with self._precisely():
-            return self.method.run(x.to(self.backbone.device), start, len(self.method.stages) if stop is None else stop)
+        stop = len(self.method.stages) if stop is None else stop
+
+        def part(x: Tensor) -> Tensor:
+            with self._precisely():
+                return self.method.run(x.to(self.backbone.device), start, stop)
+
+        if self.training or torch.is_grad_enabled() or self.backbone.device.type != "cpu":
+            return part(x)
+        return torch.cat(side_by_side(part, *((images,) for images in x.split(part_of(len(x), MOST)))))
 
     def prepare(self, images: np.ndarray) -> None:
         """Set first weights that depend on the training images (N, S, S, 3) uint8; called once, before training."""

@@ -37,6 +37,8 @@ class Backbone(nn.Module):
 
     mean: Tensor
     std: Tensor
+    read_rows: int | None = None
+    """How many leading tokens of the last block the features are read from; None: not from these alone."""
 
     def __init__(self, net: nn.Module, card: Card) -> None:
         super().__init__()

@@ -26,8 +26,7 @@ class ViT(Backbone):
         self.num_prefix_tokens: int = net.num_prefix_tokens
         self.has_class_token: bool = net.has_class_token
         distilled = isinstance(net, VisionTransformerDistilled)  # reads the mean of the class and distillation tokens
-        self.read_rows: int | None = (2 if distilled else 1) if card.reads == "cls" else None
-        """How many leading tokens the features are read from; None: not from these alone."""
+        self.read_rows = (2 if distilled else 1) if card.reads == "cls" else None
 
     @property
     def blocks(self) -> list[nn.Module]:

@@ -30,11 +30,31 @@ def attend_backward(
     if way == FLASH:
         return _flash_backward(grad, q, k, v, told, sums, 0.0, False)
     k = _centred(k)
+    weights, grad_scores = _backward_of_scores(grad, q, k, v, told, sums)
+    return grad_scores @ k, grad_scores.mT @ q, weights.to(grad.dtype).mT @ grad
+
+
+def attend_backward_from(
+    first: int, way: str, grad: Tensor, q: Tensor, k: Tensor, v: Tensor, told: Tensor, sums: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Of what `attend_backward` gives, the gradients of k and v from number `first` on alone: (B, H, M - first, D) each.
+
+    They need no more than these columns of the attention rows. In float32 at least.
+    """
+    kind = torch.promote_types(q.dtype, torch.float32)
+    k = _centred(k) if way == PRODUCTS else k
+    grad, q, k, v, told = (t.to(kind) for t in (grad, q, k[:, :, first:], v[:, :, first:], told))
+    weights, grad_scores = _backward_of_scores(grad, q, k, v, told, sums)
+    return grad_scores.mT @ q, weights.mT @ grad
+
+
+def _backward_of_scores(
+    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, told: Tensor, sums: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The attention rows (B, H, R, M) and the gradient of the products q k that they come from."""
     weights = _scores(q, k).sub_(sums[..., None]).exp_()
-    grad_v = weights.to(grad.dtype).mT @ grad
-    towards = (grad @ v.mT).to(sums.dtype) - (grad * told).sum(-1, keepdim=True, dtype=sums.dtype)
-    grad_scores = weights.mul_(towards).mul_(q.shape[-1] ** -0.5).to(q.dtype)
-    return grad_scores @ k, grad_scores.mT @ q, grad_v
+    towards = (grad @ v.mT).to(sums.dtype).sub_((grad * told).sum(-1, keepdim=True, dtype=sums.dtype))
+    return weights, towards.mul_(weights).mul_(q.shape[-1] ** -0.5).to(q.dtype)
 
 
 def _centred(k: Tensor) -> Tensor:

@@ -12,6 +12,9 @@ from torch import Tensor, nn
 
 from vpt_core.backbones import Backbone, Card
 from vpt_core.errors import UserError
+from vpt_core.methods.frozen import can_freeze, through_block
+from vpt_core.methods.how import USUAL, How
+from vpt_core.methods.keyed import can_key
 from vpt_core.options import check
 from vpt_core.table import Table
 
@@ -55,8 +58,8 @@ class Linear(nn.Module):
     """Whether a step is the same when its batch goes through in parts: no statistics are taken over the batch."""
     rounds: ClassVar[bool] = True
     """Whether frozen weights may be rounded once to bfloat16 (`Backbone.rounded`): not where learning starts from them."""
-    path: str = ""
-    """How the method's definition is computed, where there is a choice; the run's record says it."""
+    how: How | None = USUAL
+    """The ways of the backward written by hand; None: autograd's instead."""
 
     def __init__(self, backbone: Backbone, options: Options, generator: torch.Generator, size: int) -> None:
         super().__init__()
@@ -64,6 +67,7 @@ class Linear(nn.Module):
         self.generator = generator
         self.stages: list[Stage] = list(backbone.stages)
         self.cut = len(self.stages)
+        self.__dict__["backbone"] = backbone  # used, not owned
 
     def before(self, i: int, x: Tensor) -> Tensor:
         """What enters stage i, given what stage i - 1 put out: tokens (B, N, d) in a ViT."""
@@ -72,11 +76,40 @@ class Linear(nn.Module):
     def run(self, x: Tensor, start: int, stop: int) -> Tensor:
         """What stage `stop` - 1 puts out, given what enters stage `start`: the loop that defines every method."""
         for i in range(start, stop):
-            x = self.stages[i](self.before(i, x))
+            x = self.through(i, self.before(i, x), stop)
         return x
+
+    def through(self, i: int, x: Tensor, stop: int, beside: Tensor | None = None) -> Tensor:
+        """What stage i puts out (with prompts `beside`, see `through_block`); on the way to the end only what is read."""
+        if not self.untouched(i):
+            return self.stages[i](x)
+        last = i == self.backbone.depth and stop == len(self.stages)
+        return through_block(self.stages[i], x, beside, self.rows_read() if last else None, self.how)
+
+    def untouched(self, i: int) -> bool:
+        """Whether stage i is the frozen backbone's own block, of timm's standard kind."""
+        stage = self.stages[i]
+        return isinstance(stage, nn.Module) and can_key(stage) and stage is self.backbone.stages[i]
+
+    def rows_read(self) -> int | None:
+        """How many leading tokens of the last block are read; None: others too."""
+        plain = type(self).before is Linear.before and self.stages[-1] == self.backbone.pool
+        return self.backbone.read_rows if plain else None
+
+    @property
+    def by_hand(self) -> bool:
+        """Whether gradients flow through the backward written by hand alone, but for what is read of the last block."""
+        passed = range(max(1, self.cut), self.backbone.depth + (self.rows_read() is None))
+        here = self.how is not None and self.backbone.device.type == "cpu"
+        return here and bool(passed) and all(self.untouched(i) and can_freeze(self.stages[i]) for i in passed)
 
     def prepare(self, images: np.ndarray) -> None:
         """Set first weights that depend on the training images (N, S, S, 3) uint8; called once, before training."""
+
+    @property
+    def path(self) -> str:
+        """How the method's definition is computed, where there is a choice; the run's record says it."""
+        return str(self.how) if self.by_hand else ""
 
     @classmethod
     def first_layer(cls, options: Options, depth: int) -> int:

@@ -52,6 +52,9 @@ class Frame(Linear):
         middle = torch.cat([sides[:, 0], pixels, sides[:, 1]], dim=3)
         return torch.cat([rows[:, 0], middle, rows[:, 1]], dim=2)
 
+    def rows_read(self) -> int | None:
+        return self.backbone.read_rows
+
     @classmethod
     def first_layer(cls, options: FrameOptions, depth: int) -> int:
         return min(1, depth + 1)

@@ -9,6 +9,7 @@ the ways that `How` says.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -18,10 +19,11 @@ from torch import Tensor, nn
 from torch.amp import custom_bwd, custom_fwd
 from torch.autograd.function import once_differentiable
 
-from vpt_core.methods.attending import attend, attend_backward
+from vpt_core.methods.attending import attend, attend_backward, attend_backward_from
 from vpt_core.methods.how import USUAL, How
-from vpt_core.methods.keyed import added, can_key, project
+from vpt_core.methods.keyed import added, block_beside, can_key
 from vpt_core.methods.packing import backwards, forwards
+from vpt_core.shares import part_of, side_by_side
 
 _norm_backward = torch.ops.aten.native_layer_norm_backward
 
@@ -37,87 +39,106 @@ def can_freeze(block: nn.Module) -> bool:
     return plain and norms and scales and isinstance(mlp.act, nn.GELU) and mlp.act.approximate == "none"
 
 
-def frozen_block(block: Block, x: Tensor, beside: Tensor, rows: int | None = None, how: How = USUAL) -> Tensor:
+def through_block(block: Block, x: Tensor, beside: Tensor | None, rows: int | None, how: How | None) -> Tensor:
+    """What a frozen standard block puts out for tokens x (B, N, d), by the cheapest of the exact ways that there are.
+
+    `beside`: keys and values (p, 2, H, D) of prompts, or none. With `rows` only the first so many tokens are computed; then
+    little is left whose backward would be worth writing by hand.
+    """
+    if beside is None:
+        beside = x.new_empty(0, 2, block.attn.num_heads, block.attn.head_dim)
+    by_hand = torch.is_grad_enabled() and how is not None and rows is None and x.device.type == "cpu" and can_freeze(block)
+    return frozen_block(block, x, beside, how) if by_hand else block_beside(block, x, beside[None], rows)
+
+
+def frozen_block(block: Block, x: Tensor, beside: Tensor, how: How = USUAL) -> Tensor:
     """What `block_beside` computes, with the backward of this module.
 
-    Tokens x (B, N, d), keys and values of prompts `beside` (p, 2, H, D) that serve the whole batch; the first `rows` tokens
-    are computed (all by default): (B, rows, d). Gradients flow to x and `beside`; the block's weights have to be frozen
-    and its parts those of `can_freeze`.
+    Tokens x (B, N, d), keys and values of prompts `beside` (p, 2, H, D) that serve the whole batch: (B, N, d). Gradients
+    flow to x and `beside`; the block's weights have to be frozen and its parts those of `can_freeze`.
     """
     k, v = beside.permute(1, 2, 0, 3)
-    return _Frozen.apply(x, k, v, block, x.shape[1] if rows is None else rows, how)
+    return _Frozen.apply(x, k, v, block, how)
 
 
 class _Frozen(torch.autograd.Function):
+    """The images of a batch in parts; each works for itself, but for the gradients of k and v, which are added up."""
+
     @staticmethod
     @custom_fwd(device_type="cpu")
-    def forward(ctx: Any, x: Tensor, k: Tensor, v: Tensor, block: Block, rows: int, how: How) -> Tensor:
-        out, *kept = _forward(block, x, k, v, rows, how)
-        ctx.block, ctx.rows, ctx.how = block, rows, how
+    def forward(ctx: Any, x: Tensor, k: Tensor, v: Tensor, block: Block, how: How) -> Tensor:
+        ctx.block, ctx.how, ctx.images = block, how, part_of(len(x))
+        found = side_by_side(lambda part: _forward(block, part, k, v, how), *((part,) for part in x.split(ctx.images)))
         first = not ctx.needs_input_grad[0]  # nothing flows on to x: it is kept for `lean` alone
-        ctx.save_for_backward(None if first and not how.lean else x, k, v, *(() if how.lean else kept))
-        return out
+        kept = () if how.lean else [t for _, *kept in found for t in kept]
+        ctx.save_for_backward(None if first and not how.lean else x, k, v, *kept)
+        return _whole([out for out, *_ in found])
 
     @staticmethod
     @once_differentiable
     @custom_bwd(device_type="cpu")
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, k, v, *kept = ctx.saved_tensors
-        if ctx.how.lean:
-            kept = _forward(ctx.block, x, k, v, ctx.rows, ctx.how, to_the_end=False)[1:]
-        return *_backward(ctx.block, grad, x, k, v, kept, ctx.rows, ctx.how, ctx.needs_input_grad[0]), None, None, None
+        block, how, on = ctx.block, ctx.how, ctx.needs_input_grad[0]
+
+        def backward(grad: Tensor, x: Tensor | None, kept: list[Tensor]) -> tuple[Tensor | None, Tensor, Tensor]:
+            if how.lean:
+                kept = _forward(block, x, k, v, how, to_the_end=False)[1:]
+            return _backward(block, grad, x, k, v, kept, how, on)
+
+        grads = grad.split(ctx.images)
+        xs = [None] * len(grads) if x is None else x.split(ctx.images)
+        each = len(kept) // len(grads)
+        keeps = [kept[i * each : (i + 1) * each] for i in range(len(grads))]
+        of_x, of_k, of_v = zip(*side_by_side(backward, *zip(grads, xs, keeps, strict=True)), strict=True)
+        return _whole(of_x) if on else None, sum(of_k), sum(of_v), None, None
 
 
-def _forward(
-    block: Block, x: Tensor, k: Tensor, v: Tensor, rows: int, how: How, to_the_end: bool = True
-) -> list[Tensor | None]:
+def _whole(parts: Sequence[Tensor]) -> Tensor:
+    return torch.cat(parts) if len(parts) > 1 else parts[0]
+
+
+def _forward(block: Block, x: Tensor, k: Tensor, v: Tensor, how: How, to_the_end: bool = True) -> list[Tensor | None]:
     """The block's output (None unless `to_the_end`) and what the backward needs beside x."""
     attn, mlp = block.attn, block.mlp
     normed, *norm1 = _norm(block.norm1, x)
-    q, kv = project(attn, normed, rows, how.packed)
+    q, *kv = forwards(attn.qkv, normed, how.packed).unflatten(-1, (3, attn.num_heads, -1)).permute(2, 0, 3, 1, 4)
     told, sums = attend(how.attention, q, *_join(kv, k, v))
-    x2 = added(x[:, :rows], block.ls1, forwards(attn.proj, told.transpose(1, 2).flatten(2), how.packed))
+    x2 = added(x, block.ls1, forwards(attn.proj, told.transpose(1, 2).flatten(2), how.packed))
     normed, *norm2 = _norm(block.norm2, x2)
     hidden = forwards(mlp.fc1, normed, how.packed)
     out = added(x2, block.ls2, forwards(mlp.fc2, mlp.act(hidden), how.packed)) if to_the_end else None
-    return [out, *norm1, q, kv, told, sums, x2, *norm2, hidden]
+    return [out, *norm1, q, *kv, told, sums, x2, *norm2, hidden]
 
 
 def _backward(
-    block: Block, grad: Tensor, x: Tensor | None, k: Tensor, v: Tensor, kept: list[Tensor], rows: int, how: How, on: bool
+    block: Block, grad: Tensor, x: Tensor | None, k: Tensor, v: Tensor, kept: list[Tensor], how: How, on: bool
 ) -> tuple[Tensor | None, Tensor, Tensor]:
     """Gradients of x (None unless `on`), k and v."""
     attn, mlp = block.attn, block.mlp
-    mean1, rstd1, q, kv, told, sums, x2, mean2, rstd2, hidden = kept
+    mean1, rstd1, q, *kv, told, sums, x2, mean2, rstd2, hidden = kept
     grad_hidden = backwards(mlp.fc2, _scaled(block.ls2, grad), how.packed)
     torch.ops.aten.gelu_backward.grad_input(grad_hidden, hidden, grad_input=grad_hidden)
     grad_x2 = _through_norm(block.norm2, backwards(mlp.fc1, grad_hidden, how.packed), x2, mean2, rstd2).add_(grad)
     grad_told = backwards(attn.proj, _scaled(block.ls1, grad_x2), how.packed)
     grad_told = grad_told.unflatten(-1, (attn.num_heads, -1)).transpose(1, 2)
-    grad_q, *grad_kv = attend_backward(how.attention, grad_told, q, *_join(kv, k, v), told, sums)
-    tokens = kv.shape[3]
-    grad_k, grad_v = (g[:, :, tokens:].sum(0) for g in grad_kv)
+    tokens = q.shape[2]
+    found = grad_told, q, *_join(kv, k, v), told, sums
     if not on:
-        return None, grad_k, grad_v
-    into = grad_q.new_empty(len(x), tokens, 3, *k.shape[::2])  # (B, N, 3, H, D)
-    into[:, :rows, 0] = grad_q.transpose(1, 2)
-    for place, g in enumerate(grad_kv, start=1):
+        return None, *(g.sum(0) for g in attend_backward_from(tokens, how.attention, *found))
+    grads = attend_backward(how.attention, *found)
+    into = q.new_empty(len(x), tokens, 3, *k.shape[::2])  # (B, N, 3, H, D)
+    for place, g in enumerate(grads):
         into[:, :, place] = g[:, :, :tokens].transpose(1, 2)
-    weight, dim = attn.qkv.weight, attn.attn_dim
-    if rows == tokens:
-        grad_normed = backwards(attn.qkv, into.flatten(2), how.packed)
-    else:
-        grad_normed = into[:, :, 1:].flatten(2) @ weight[dim:]
-        grad_normed[:, :rows] += into[:, :rows, 0].flatten(2) @ weight[:dim]
-    grad_x = _through_norm(block.norm1, grad_normed, x, mean1, rstd1)
-    grad_x[:, :rows] += grad_x2
-    return grad_x, grad_k, grad_v
+    grad_x = _through_norm(block.norm1, backwards(attn.qkv, into.flatten(2), how.packed), x, mean1, rstd1).add_(grad_x2)
+    return grad_x, *(g[:, :, tokens:].sum(0) for g in grads[1:])
 
 
-def _join(kv: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+def _join(kv: Sequence[Tensor], k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
     """Keys and values of the tokens and of the prompts: (B, H, N + p, D) each."""
-    batch = kv.shape[1]
-    return tuple(torch.cat([own, p.expand(batch, -1, -1, -1)], dim=2) for own, p in zip(kv, (k, v), strict=True))
+    if not k.shape[1]:
+        return tuple(kv)
+    return tuple(torch.cat([own, p.expand(len(own), -1, -1, -1)], dim=2) for own, p in zip(kv, (k, v), strict=True))
 
 
 def _norm(norm: nn.LayerNorm, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -14,9 +14,7 @@ from vpt_core.backbones import Backbone, Card
 from vpt_core.errors import UserError
 from vpt_core.layers import read_layers
 from vpt_core.methods.base import Linear, Options
-from vpt_core.methods.frozen import can_freeze, frozen_block
-from vpt_core.methods.how import USUAL
-from vpt_core.methods.keyed import block_beside, can_key, keys_and_values
+from vpt_core.methods.keyed import can_key, keys_and_values
 from vpt_core.methods.prototypes import prototypes
 from vpt_core.methods.windows import run_windows
 from vpt_core.options import option
@@ -58,8 +56,6 @@ class Prompted(Linear):
     recipe = {}
     families = ("vit", "swin")
     needs = "tokens (VPT-frame does not)"
-    how = USUAL
-    """The ways of the backward written by hand, where that is taken."""
 
     def __init__(
         self, backbone: Backbone, options: ShallowOptions, generator: torch.Generator, size: int, layers: tuple[int, ...]
@@ -71,10 +67,9 @@ class Prompted(Linear):
         self.cut = min(self.at)
         self.shared = isinstance(options, DeepOptions) and options.shared
         self._known: dict[int, tuple[nn.Parameter, tuple[int, bool], Tensor]] = {}
-        self.__dict__["backbone"] = backbone  # used, not owned
         self.to_the_last = layers == tuple(range(layers[0], backbone.depth + 1))  # no layer carries prompts on
         if backbone.family == "swin":
-            self.keyed, self.by_hand, self.read_rows = False, False, None
+            self.keyed, self.read_rows = False, None
             self.prompts = self._by_width()
             return
         self.prefix = backbone.num_prefix_tokens
@@ -82,9 +77,7 @@ class Prompted(Linear):
         self.read_rows = self._choose_read_out()
         # As keys and values alone, where the blocks are timm's standard ones.
         tokens_only = options.place == "prepend" and options.readout != "prompts"
-        blocks = self.stages[layers[0] : -1]
-        self.keyed = self.to_the_last and tokens_only and all(map(can_key, blocks))
-        self.by_hand = self.keyed and all(map(can_freeze, blocks)) and backbone.device.type == "cpu"
+        self.keyed = self.to_the_last and tokens_only and all(map(can_key, self.stages[layers[0] : -1]))
 
     def _shape(self, size: int) -> tuple[int, ...]:
         options, backbone = self.options, self.backbone
@@ -137,18 +130,16 @@ class Prompted(Linear):
         if not self.keyed:
             return super().run(x, start, stop)
         for i in range(start, stop):
-            x = self._beside(i, x) if i in self.at else self.stages[i](x)
+            x = self.through(i, x, stop, self._beside(i) if i in self.at else None)
         return x
 
-    def _beside(self, i: int, x: Tensor) -> Tensor:
-        """Stage i with its prompts as keys and values; of the last block only what is read."""
-        block, rows = self.stages[i], self.read_rows if i == len(self.stages) - 2 else None
-        if not torch.is_grad_enabled() and not self.training:
-            return block_beside(block, x, self._ready(i)[None], rows)
-        beside = keys_and_values(block, self.own(i))
-        if self.by_hand and torch.is_grad_enabled():
-            return frozen_block(block, x, beside, rows, self.how)
-        return block_beside(block, x, beside[None], rows)
+    def _beside(self, i: int) -> Tensor:
+        """Keys and values (p, 2, H, D) of stage i's prompts."""
+        still = not torch.is_grad_enabled() and not self.training
+        return self._ready(i) if still else keys_and_values(self.stages[i], self.own(i))
+
+    def rows_read(self) -> int | None:
+        return self.read_rows
 
     def _ready(self, i: int) -> Tensor:
         """Keys and values of stage i's prompts for inference: computed once, and again when the prompts have changed."""
@@ -163,9 +154,8 @@ class Prompted(Linear):
     def path(self) -> str:
         if self.backbone.family == "swin":
             return f"prompts as {'keys and values' if self.to_the_last else 'tokens'} of the windows"
-        if not self.keyed:
-            return "prompts as tokens"
-        return "prompts as keys and values" + (f", {self.how}" if self.by_hand else "")
+        kind = "prompts as keys and values" if self.keyed else "prompts as tokens"
+        return f"{kind}, {self.how}" if self.by_hand else kind
 
     def before(self, i: int, x: Tensor) -> Tensor:
         own, pool = i in self.at, i == len(self.stages) - 1

@@ -49,6 +49,7 @@ class Sidetune(Linear):
     title = "Sidetune"
     about = "A small network beside the frozen backbone learns; its features are mixed with the frozen ones."
     recipe = {"lr": 1e-3}
+    by_hand = False  # no gradient flows back through the frozen backbone
 
     def __init__(self, backbone: Backbone, options: Options, generator: torch.Generator, size: int) -> None:
         super().__init__(backbone, options, generator, size)

@@ -25,7 +25,7 @@ class Twin(Linear):
         twin = backbone.twin()
         self.change(twin)
         twin.net.to(backbone.device)  # what `change` drew came to be on the processor
-        self.stages = list(twin.stages)
+        self.stages = [*backbone.stages[: self.cut], *twin.stages[self.cut :]]
         self.inside = tree({name: p for name, p in twin.net.named_parameters() if p.requires_grad})
         self.__dict__["twin"] = twin  # used, not owned: past nn.Module's bookkeeping
 
