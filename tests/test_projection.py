@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from vpt_core.analysis import knn_accuracy, pca_maps, umap_maps
 from vpt_core.errors import UserError
@@ -28,6 +29,17 @@ def test_umap_of_equal_features_is_the_same_map_twice():
 
 
 @pytest.mark.slow
+def test_umap_leaves_torchs_threads_alone():
+    """numba sets OpenMP's to the number of cores; a run after it would be computed in other parts."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        umap_maps(*np.random.default_rng(0).normal(size=(2, 20, 4)).astype(np.float32))
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_umap_parts_what_tuning_parted():
     noise = np.random.default_rng(0).normal(size=(36, 8)).astype(np.float32)
     tuned, labels = clusters()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from sklearn.manifold import TSNE
 from sklearn.metrics import pairwise_distances
 from threadpoolctl import threadpool_limits
@@ -71,11 +72,15 @@ def _umap(features: np.ndarray, seed: int, init: str | np.ndarray | None = None,
 
     init = ("spectral" if len(features) > 12 else "random") if init is None else init
     near = _nearest(features) if len(features) <= EXACT else (None, None, None)
+    threads = torch.get_num_threads()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="n_jobs value", category=UserWarning)
         warnings.filterwarnings("ignore", message="precomputed_knn", category=UserWarning)
         made = umap.UMAP(n_neighbors=_near_count(features), init=init, random_state=seed, precomputed_knn=near, **rest)
-        return made.fit_transform(features)
+        try:
+            return made.fit_transform(features)
+        finally:
+            torch.set_num_threads(threads)  # which numba sets to the number of cores
 
 
 def _near_count(features: np.ndarray) -> int:
