@@ -14,7 +14,7 @@ from vpt_core.backbones import to_pixels
 from vpt_core.methods import how as ways
 from vpt_core.methods import packing
 from vpt_core.methods.attending import FLASH, PRODUCTS, attend, attend_backward
-from vpt_core.methods.frozen import can_freeze, frozen_block
+from vpt_core.methods.frozen import can_freeze, frozen_blocks
 from vpt_core.methods.how import How
 from vpt_core.methods.keyed import block_beside
 from vpt_core.model import Model
@@ -44,13 +44,13 @@ def _drawn(*shape: int) -> Tensor:
 def test_outputs_and_gradients_are_autograds(changes, how):
     block, x, beside = _block(changes), _drawn(5, 7, 24), _drawn(4, 2, 3, 8)
     assert can_freeze(block)
-    ours, theirs = frozen_block(block, x, beside, how), block_beside(block, x, beside[None])
+    ours, theirs = frozen_blocks([block], x, [beside], how), block_beside(block, x, beside[None])
     towards = torch.randn(ours.shape, dtype=torch.double, generator=torch.Generator().manual_seed(9))
     assert torch.allclose(ours, theirs, atol=1e-12)
     expected = torch.autograd.grad(theirs, (x, beside), towards)
     for mine, other in zip(torch.autograd.grad(ours, (x, beside), towards), expected, strict=True):
         assert torch.allclose(mine, other, rtol=0, atol=1e-10) and other.abs().max() > 1e-3
-    alone = torch.autograd.grad(frozen_block(block, x.detach(), beside, how), beside, towards)[0]
+    alone = torch.autograd.grad(frozen_blocks([block], x.detach(), [beside], how), beside, towards)[0]
     assert torch.allclose(alone, expected[1], rtol=0, atol=1e-10)
 
 
@@ -58,7 +58,7 @@ def test_outputs_and_gradients_are_autograds(changes, how):
 def test_the_gradient_is_that_of_small_differences(attention):
     block, how = _block(BLOCKS["layer scale"]), How(attention=attention)
     assert torch.autograd.gradcheck(
-        lambda x, beside: frozen_block(block, x, beside, how), (_drawn(2, 5, 24), _drawn(3, 2, 3, 8))
+        lambda x, beside: frozen_blocks([block], x, [beside], how), (_drawn(2, 5, 24), _drawn(3, 2, 3, 8))
     )
 
 
@@ -72,7 +72,7 @@ def test_packed_weights_give_the_same(changes, lean, monkeypatch):
     found = []
     for how in How(lean), How(lean, packed=True):
         entering = x.float().requires_grad_(), beside.float().requires_grad_()
-        out = frozen_block(block, *entering, how)
+        out = frozen_blocks([block], entering[0], [entering[1]], how)
         found.append((out, *torch.autograd.grad(out.square().sum(), entering)))
     for plain, packed in zip(*found, strict=True):
         assert torch.allclose(plain, packed, rtol=1e-5, atol=1e-5 * plain.detach().abs().max())

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from vpt_core.backbones import Backbone, Card
 from vpt_core.errors import UserError
-from vpt_core.methods.frozen import can_freeze, through_block
+from vpt_core.methods.frozen import can_freeze, frozen_blocks
 from vpt_core.methods.how import USUAL, How
-from vpt_core.methods.keyed import can_key
+from vpt_core.methods.keyed import block_beside, can_key
 from vpt_core.options import check
 from vpt_core.table import Table
 
@@ -73,18 +73,51 @@ class Linear(nn.Module):
         """What enters stage i, given what stage i - 1 put out: tokens (B, N, d) in a ViT."""
         return x
 
+    def changes(self, i: int) -> bool:
+        """Whether `before` changes what enters stage i."""
+        return type(self).before is not Linear.before
+
+    def beside(self, i: int) -> Tensor | None:
+        """Keys and values (p, 2, H, D) of prompts that stand beside the tokens in stage i, a block that is `untouched`."""
+        return None
+
     def run(self, x: Tensor, start: int, stop: int) -> Tensor:
-        """What stage `stop` - 1 puts out, given what enters stage `start`: the loop that defines every method."""
-        for i in range(start, stop):
-            x = self.through(i, self.before(i, x), stop)
+        """What stage `stop` - 1 puts out, given what enters stage `start`: the loop that defines every method.
+
+        The frozen backbone's own blocks are computed by the cheapest of the exact ways: on the way to the end the last one
+        gives only the tokens that are read, and where gradients flow, those of others go back as `frozen_blocks` says.
+        """
+        i = start
+        while i < stop:
+            if self.changes(i):
+                x = self.before(i, x)
+            read = self.rows_read() if i == self.backbone.depth and stop == len(self.stages) else None
+            together = self._together(i, stop)
+            if together:
+                x = frozen_blocks([self.stages[j] for j in together], x, [self._keys(j, x) for j in together], self.how)
+            elif self.untouched(i):
+                x = block_beside(self.stages[i], x, self._keys(i, x)[None], read)
+            else:
+                x = self.stages[i](x)
+            i += max(1, len(together))
         return x
 
-    def through(self, i: int, x: Tensor, stop: int, beside: Tensor | None = None) -> Tensor:
-        """What stage i puts out (with prompts `beside`, see `through_block`); on the way to the end only what is read."""
-        if not self.untouched(i):
-            return self.stages[i](x)
-        last = i == self.backbone.depth and stop == len(self.stages)
-        return through_block(self.stages[i], x, beside, self.rows_read() if last else None, self.how)
+    def _together(self, i: int, stop: int) -> range:
+        """The stages from i on through which gradients flow in one go by the backward written by hand."""
+        end = i
+        if torch.is_grad_enabled() and self.how is not None and self.backbone.device.type == "cpu":
+            last = self.backbone.depth if stop < len(self.stages) or self.rows_read() is None else self.backbone.depth - 1
+            while end < min(stop, last + 1) and self._freezes(end) and not (end > i and self.changes(end)):
+                end += 1
+        return range(i, end)
+
+    def _keys(self, i: int, x: Tensor) -> Tensor:
+        """`beside`, or those of no prompts."""
+        attn, keys = self.stages[i].attn, self.beside(i)
+        return x.new_empty(0, 2, attn.num_heads, attn.head_dim) if keys is None else keys
+
+    def _freezes(self, i: int) -> bool:
+        return self.untouched(i) and can_freeze(self.stages[i])
 
     def untouched(self, i: int) -> bool:
         """Whether stage i is the frozen backbone's own block, of timm's standard kind."""
@@ -101,7 +134,7 @@ class Linear(nn.Module):
         """Whether gradients flow through the backward written by hand alone, but for what is read of the last block."""
         passed = range(max(1, self.cut), self.backbone.depth + (self.rows_read() is None))
         here = self.how is not None and self.backbone.device.type == "cpu"
-        return here and bool(passed) and all(self.untouched(i) and can_freeze(self.stages[i]) for i in passed)
+        return here and bool(passed) and all(map(self._freezes, passed))
 
     def prepare(self, images: np.ndarray) -> None:
         """Set first weights that depend on the training images (N, S, S, 3) uint8; called once, before training."""

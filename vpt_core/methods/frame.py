@@ -52,6 +52,9 @@ class Frame(Linear):
         middle = torch.cat([sides[:, 0], pixels, sides[:, 1]], dim=3)
         return torch.cat([rows[:, 0], middle, rows[:, 1]], dim=2)
 
+    def changes(self, i: int) -> bool:
+        return i == 0
+
     def rows_read(self) -> int | None:
         return self.backbone.read_rows
 

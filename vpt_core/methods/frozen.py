@@ -10,6 +10,7 @@ the ways that `How` says.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ from torch.autograd.function import once_differentiable
 
 from vpt_core.methods.attending import attend, attend_backward, attend_backward_from
 from vpt_core.methods.how import USUAL, How
-from vpt_core.methods.keyed import added, block_beside, can_key
+from vpt_core.methods.keyed import added, can_key
 from vpt_core.methods.packing import backwards, forwards
 from vpt_core.shares import part_of, side_by_side
 
@@ -39,59 +40,64 @@ def can_freeze(block: nn.Module) -> bool:
     return plain and norms and scales and isinstance(mlp.act, nn.GELU) and mlp.act.approximate == "none"
 
 
-def through_block(block: Block, x: Tensor, beside: Tensor | None, rows: int | None, how: How | None) -> Tensor:
-    """What a frozen standard block puts out for tokens x (B, N, d), by the cheapest of the exact ways that there are.
+def frozen_blocks(blocks: Sequence[Block], x: Tensor, beside: Sequence[Tensor], how: How = USUAL) -> Tensor:
+    """What `block_beside` of one block after the other computes, with the backward of this module.
 
-    `beside`: keys and values (p, 2, H, D) of prompts, or none. With `rows` only the first so many tokens are computed; then
-    little is left whose backward would be worth writing by hand.
+    Tokens x (B, N, d); for each block keys and values of prompts (p, 2, H, D) that serve the whole batch, p may be 0:
+    (B, N, d). Gradients flow to x and `beside`; the blocks' weights have to be frozen and their parts those of `can_freeze`.
     """
-    if beside is None:
-        beside = x.new_empty(0, 2, block.attn.num_heads, block.attn.head_dim)
-    by_hand = torch.is_grad_enabled() and how is not None and rows is None and x.device.type == "cpu" and can_freeze(block)
-    return frozen_block(block, x, beside, how) if by_hand else block_beside(block, x, beside[None], rows)
-
-
-def frozen_block(block: Block, x: Tensor, beside: Tensor, how: How = USUAL) -> Tensor:
-    """What `block_beside` computes, with the backward of this module.
-
-    Tokens x (B, N, d), keys and values of prompts `beside` (p, 2, H, D) that serve the whole batch: (B, N, d). Gradients
-    flow to x and `beside`; the block's weights have to be frozen and its parts those of `can_freeze`.
-    """
-    k, v = beside.permute(1, 2, 0, 3)
-    return _Frozen.apply(x, k, v, block, how)
+    return _Frozen.apply(x, tuple(blocks), how, *beside)
 
 
 class _Frozen(torch.autograd.Function):
-    """The images of a batch in parts; each works for itself, but for the gradients of k and v, which are added up."""
+    """The images of a batch in parts: each goes through all blocks for itself, and so do its gradients on their way back.
+
+    What is kept is a list for each part and block, its input first.
+    """
 
     @staticmethod
     @custom_fwd(device_type="cpu")
-    def forward(ctx: Any, x: Tensor, k: Tensor, v: Tensor, block: Block, how: How) -> Tensor:
-        ctx.block, ctx.how, ctx.images = block, how, part_of(len(x))
-        found = side_by_side(lambda part: _forward(block, part, k, v, how), *((part,) for part in x.split(ctx.images)))
-        first = not ctx.needs_input_grad[0]  # nothing flows on to x: it is kept for `lean` alone
-        kept = () if how.lean else [t for _, *kept in found for t in kept]
-        ctx.save_for_backward(None if first and not how.lean else x, k, v, *kept)
-        return _whole([out for out, *_ in found])
+    def forward(ctx: Any, x: Tensor, blocks: tuple[Block, ...], how: How, *beside: Tensor) -> Tensor:
+        keys = [b.permute(1, 2, 0, 3) for b in beside]
+
+        def through(x: Tensor) -> tuple[Tensor, list[Tensor | None]]:
+            all_kept = []
+            for block, (k, v) in zip(blocks, keys, strict=True):
+                out, *kept = _forward(block, x, k, v, how)
+                all_kept += [x] if how.lean else [x, *kept]
+                x = out
+            return x, all_kept
+
+        ctx.blocks, ctx.how, ctx.images = blocks, how, part_of(len(x))
+        outs, kept = zip(*side_by_side(through, *((part,) for part in x.split(ctx.images))), strict=True)
+        if not ctx.needs_input_grad[0] and not how.lean:
+            kept = [[None, *rest] for _, *rest in kept]  # nothing flows on to x
+        ctx.save_for_backward(*beside, *chain.from_iterable(kept))
+        return _whole(outs)
 
     @staticmethod
     @once_differentiable
     @custom_bwd(device_type="cpu")
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, k, v, *kept = ctx.saved_tensors
-        block, how, on = ctx.block, ctx.how, ctx.needs_input_grad[0]
+        blocks, how, on = ctx.blocks, ctx.how, ctx.needs_input_grad[0]
+        beside, kept = ctx.saved_tensors[: len(blocks)], ctx.saved_tensors[len(blocks) :]
+        keys = [b.permute(1, 2, 0, 3) for b in beside]
 
-        def backward(grad: Tensor, x: Tensor | None, kept: list[Tensor]) -> tuple[Tensor | None, Tensor, Tensor]:
-            if how.lean:
-                kept = _forward(block, x, k, v, how, to_the_end=False)[1:]
-            return _backward(block, grad, x, k, v, kept, how, on)
+        def back(grad: Tensor | None, kept: Sequence[Tensor | None]) -> tuple[Tensor | None, list[Tensor]]:
+            each, found = len(kept) // len(blocks), []
+            for i in reversed(range(len(blocks))):
+                (k, v), (x, *rest) = keys[i], kept[i * each : (i + 1) * each]
+                if how.lean:
+                    rest = _forward(blocks[i], x, k, v, how, to_the_end=False)[1:]
+                grad, *of_keys = _backward(blocks[i], grad, x, k, v, rest, how, on or i > 0)
+                found.append(torch.stack(of_keys).permute(2, 0, 1, 3))
+            return grad, found[::-1]
 
         grads = grad.split(ctx.images)
-        xs = [None] * len(grads) if x is None else x.split(ctx.images)
         each = len(kept) // len(grads)
         keeps = [kept[i * each : (i + 1) * each] for i in range(len(grads))]
-        of_x, of_k, of_v = zip(*side_by_side(backward, *zip(grads, xs, keeps, strict=True)), strict=True)
-        return _whole(of_x) if on else None, sum(of_k), sum(of_v), None, None
+        of_x, of_beside = zip(*side_by_side(back, *zip(grads, keeps, strict=True)), strict=True)
+        return _whole(of_x) if on else None, None, None, *map(sum, zip(*of_beside, strict=True))
 
 
 def _whole(parts: Sequence[Tensor]) -> Tensor:

@@ -125,16 +125,14 @@ class Prompted(Linear):
         return patches.norm(_projection(self.backbone)(prompts).flatten(1))  # (p, 3, ph, pw) to (p, d)
 
     def run(self, x: Tensor, start: int, stop: int) -> Tensor:
-        if self.backbone.family == "swin":
-            return run_windows(self, x, start, stop)
-        if not self.keyed:
-            return super().run(x, start, stop)
-        for i in range(start, stop):
-            x = self.through(i, x, stop, self._beside(i) if i in self.at else None)
-        return x
+        return run_windows(self, x, start, stop) if self.backbone.family == "swin" else super().run(x, start, stop)
 
-    def _beside(self, i: int) -> Tensor:
-        """Keys and values (p, 2, H, D) of stage i's prompts."""
+    def changes(self, i: int) -> bool:
+        return not self.keyed and (i in self.at or i == len(self.stages) - 1)
+
+    def beside(self, i: int) -> Tensor | None:
+        if not self.keyed or i not in self.at:
+            return None
         still = not torch.is_grad_enabled() and not self.training
         return self._ready(i) if still else keys_and_values(self.stages[i], self.own(i))
 
