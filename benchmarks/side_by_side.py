@@ -28,16 +28,18 @@ class Ratio:
         return f"{self.median:.3g}{spread}"
 
 
-def seconds_of(variants: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """CPU seconds of each variant in each round, after a first call of each that does not count."""
+def seconds_of(
+    variants: dict[str, Callable[[], object]], rounds: int, clock: Callable[[], float] = time.process_time
+) -> dict[str, list[float]]:
+    """CPU seconds, or another `clock`'s, of each variant in each round, after a first call of each that does not count."""
     for run in variants.values():
         run()
     seconds: dict[str, list[float]] = {name: [] for name in variants}
     for _ in range(rounds):
         for name, run in variants.items():
-            began = time.process_time()
+            began = clock()
             run()
-            seconds[name].append(time.process_time() - began)
+            seconds[name].append(clock() - began)
     return seconds
 
 

@@ -10,13 +10,14 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from vpt_core import shares
 from vpt_core.backbones import load_backbone
 from vpt_core.methods import METHODS
 from vpt_core.methods.attending import PRODUCTS
 from vpt_core.methods.how import How
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from benchmarks import grid, growth, memory, page, precision, side_by_side, steps, variants  # noqa: E402
+from benchmarks import grid, growth, memory, page, parts, precision, side_by_side, steps, variants  # noqa: E402
 
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text()
 
@@ -60,6 +61,18 @@ def test_the_grid_has_every_method_against_the_concatenated_step(monkeypatch, tm
     assert "| VPT-deep, 1 prompt |" in capsys.readouterr().out
 
 
+def test_parts_are_measured_against_whole_batches(monkeypatch, tmp_path):
+    monkeypatch.setattr(parts, "BACKBONE", "test_vit:random")
+    monkeypatch.setattr(parts, "FILE", tmp_path / "parts.csv")
+    ways, seen = shares._setters, []
+    monkeypatch.setattr(parts, "inference", lambda model, x: lambda: seen.append(shares._setters is ways))
+    parts.write({(32, 2): parts.measure(32, 2, rounds=2)})
+    assert seen == [True, False] * 3 and shares._setters is ways
+    rows = list(csv.DictReader(parts.FILE.open()))
+    assert len(rows) == 2 and all(float(row["median"]) > 0 for row in rows)
+    assert "| a pass of 16 images, 32 px, 2 prompts |" in parts.table(rows)
+
+
 def test_growth_is_told_from_one_middle_case(monkeypatch, tmp_path):
     monkeypatch.setattr(growth, "MODELS", {growth.NAME: "test_vit:random"})
     monkeypatch.setattr(growth, "SIZE", 32)
@@ -72,7 +85,7 @@ def test_growth_is_told_from_one_middle_case(monkeypatch, tmp_path):
     assert float(layers["held_mb"]) < float(base["held_mb"]) < min(float(images["held_mb"]), float(prompts["held_mb"]))
 
 
-@pytest.mark.parametrize("script", [steps, grid, memory, precision, page])
+@pytest.mark.parametrize("script", [steps, grid, memory, precision, page, parts])
 def test_the_readme_has_the_tables_that_were_measured(script):
     with script.FILE.open() as file:
         assert script.table(list(csv.DictReader(file))) in README

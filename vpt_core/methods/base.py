@@ -37,8 +37,11 @@ class Linear(nn.Module):
     A method is a module that holds what it learns besides the head, and says
 
     * `cut`: how many leading stages training never changes. Their outputs are computed once and cached;
-    * `before(i, x)`: what happens to the tokens before stage i;
-    * `stages`: the stages that run, the backbone's own unless a method replaces some.
+    * `before(i, x)`: what happens to the tokens before stage i, and `changes(i)`: whether anything does;
+    * `stages`: the stages that run, the backbone's own unless a method replaces some;
+    * `rows_read()`: how many leading tokens of the last block it reads, if it changes something but reads no more.
+
+    Without gradients `run` sees a part of a batch at a time, in several threads at once, so it leaves no traces.
 
     `generator` seeds first weights and dropout, so that a run depends on its seed alone and not on its neighbours.
     `size` is the side of the images in pixels, for methods that learn something of their shape.
