@@ -9,8 +9,10 @@ import time
 import torch
 
 from vpt_core.analysis import warm_up
-from vpt_core.backbones import BACKBONES, load_backbone
+from vpt_core.backbones import BACKBONES, card, load_backbone
+from vpt_core.embed import EVAL_BATCH
 from vpt_core.errors import UserError
+from vpt_core.model import Model
 
 log = logging.getLogger(__name__)
 _speed: dict[str, float] = {}
@@ -39,16 +41,16 @@ def _warm() -> None:
 
 
 def measure() -> None:
-    """Time the default backbone: the best of all passes of 8 images so far, two of them new. Noise only adds time."""
+    """Time the default backbone as runs use it: the best of all passes so far, two of them new. Noise only adds time."""
     backbone = load_backbone(next(iter(BACKBONES)))
     size = backbone.default_size
-    pixels = torch.zeros(8, 3, size, size)
+    model, pixels = Model(backbone, "linear", {}, classes=2).eval(), torch.zeros(EVAL_BATCH, 3, size, size)
+    tokens = card(backbone.name).tokens(size) + 1
     seconds = []
     for _ in range(2):
         began = time.perf_counter()
         with torch.no_grad():
-            tokens = backbone.stem(pixels).shape[1]
-            backbone(pixels)
+            model.run(pixels)
         seconds.append((time.perf_counter() - began) / len(pixels))
     speed = min(seconds) / (backbone.params * tokens)
     _speed["seconds per weight and token"] = min(speed, _speed.get("seconds per weight and token", speed))

@@ -59,7 +59,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"__init__", "backbones", "checkpoint", "device", "embed", "epochs", "memory", "methods", "model", "precision"}
     | {"prompt_file", "runs", "tasks", "train"},
     "series": GROUND | {"execute", "methods", "runs", "standing", "tasks"},
-    "analysis": GROUND | {"backbones", "embed", "methods", "model"},
+    "analysis": GROUND | {"backbones", "embed", "methods", "model", "shares"},
     "flags": GROUND | {"__init__"},
     "__init__": set(),
 }
