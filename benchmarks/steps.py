@@ -92,7 +92,7 @@ def measure(
         "LoRA, rank 8": step(Model(backbone, "lora", {}, CLASSES, image_size=size), x),
         "full": step(Model(backbone, "full", {}, CLASSES, image_size=size), x),
         "backbone": inference(backbone, x),
-        "prompted": inference(prompted.eval(), x),
+        "prompted": inference(deep(backbone, size, prompts).eval(), x),  # a model of its own: a step leaves training mode on
         "linear, live": step(linear, x),
         "linear, cached": cached(linear, x),
     }

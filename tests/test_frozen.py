@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import asdict
 
 import pytest
@@ -11,8 +12,8 @@ from tiny import PLAIN, labels_of, pictures, tiny_backbone
 from torch import Tensor
 
 from vpt_core.backbones import to_pixels
+from vpt_core.methods import frozen, packing
 from vpt_core.methods import how as ways
-from vpt_core.methods import packing
 from vpt_core.methods.attending import FLASH, PRODUCTS, attend, attend_backward
 from vpt_core.methods.frozen import can_freeze, frozen_blocks
 from vpt_core.methods.how import How
@@ -204,3 +205,20 @@ def test_it_holds_less_for_the_backward():
         vars(model.method).update(how)
         kept[name] = _kept(model, pixels)
     assert kept["by hand"] < 0.85 * kept["plain"] and kept["lean"] < 0.3 * kept["by hand"]
+
+
+@pytest.mark.parametrize("flows", [True, False])
+def test_nothing_is_kept_where_no_gradient_flows(flows, monkeypatch):
+    """Through a whole backbone it would be most of the memory that tuning takes."""
+    alive, refs, forward = [], [], frozen._forward
+
+    def watched(*args: object, **rest: object) -> list[Tensor]:
+        alive.append(sum(ref() is not None for ref in refs))
+        found = forward(*args, **rest)
+        refs.append(weakref.ref(found[-1]))
+        return found
+
+    monkeypatch.setattr(frozen, "_forward", watched)
+    block, none = _block(BLOCKS["plain"]), _drawn(0, 2, 3, 8).detach()
+    out = frozen_blocks([block] * 4, _drawn(5, 7, 24).detach().requires_grad_(flows), [none] * 4)
+    assert out.requires_grad == flows and alive == ([0, 1, 2, 3] if flows else [0, 1, 1, 1])

@@ -58,19 +58,20 @@ class _Frozen(torch.autograd.Function):
     @staticmethod
     @custom_fwd(device_type="cpu")
     def forward(ctx: Any, x: Tensor, blocks: tuple[Block, ...], how: How, *beside: Tensor) -> Tensor:
-        keys = [b.permute(1, 2, 0, 3) for b in beside]
+        keys, flows = [b.permute(1, 2, 0, 3) for b in beside], any(ctx.needs_input_grad)
 
-        def through(x: Tensor) -> tuple[Tensor, list[Tensor | None]]:
+        def through(x: Tensor) -> tuple[Tensor, list[Tensor]]:
             all_kept = []
             for block, (k, v) in zip(blocks, keys, strict=True):
                 out, *kept = _forward(block, x, k, v, how)
-                all_kept += [x] if how.lean else [x, *kept]
+                if flows:
+                    all_kept += [x] if how.lean else [x, *kept]
                 x = out
             return x, all_kept
 
         ctx.blocks, ctx.how, ctx.images = blocks, how, part_of(len(x))
         outs, kept = zip(*side_by_side(through, *((part,) for part in x.split(ctx.images))), strict=True)
-        if not ctx.needs_input_grad[0] and not how.lean:
+        if flows and not ctx.needs_input_grad[0] and not how.lean:
             kept = [[None, *rest] for _, *rest in kept]  # nothing flows on to x
         ctx.save_for_backward(*beside, *chain.from_iterable(kept))
         return _whole(outs)
