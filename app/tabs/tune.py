@@ -18,6 +18,7 @@ from app.page import Page
 from app.tabs import unfinished
 from vpt_core.backbones import BACKBONES, availability, card
 from vpt_core.errors import UserError
+from vpt_core.execute import Phase
 from vpt_core.methods import METHODS
 from vpt_core.options import check, option, options_of
 from vpt_core.runs import check_spec
@@ -27,6 +28,7 @@ PLAIN = ("epochs", "shots", "seed")  # options of Spec in plain sight, in this o
 SPEC = options_of(Spec)
 PRESET = {"shots": 16}
 POLL = 2.0  # seconds; an answer takes the browser about 0.2, which a person's own computer would train with
+NEAR = 1.0  # the same outside the epochs, when something to show is near
 FIELD = 165  # pixels: two fields stand side by side
 
 
@@ -238,7 +240,8 @@ def look(id: str) -> tuple[dict[str, Any] | None, tuple[Any, ...]]:
         return None, ()
     active = job.active  # asked first: a job that ends meanwhile gets one more tick, which shows its end
     finished, epochs = sum(run.finished for run in job.runs), sum(len(run.history) for run in job.runs)
-    return progress.state_of(job, JOBS.ahead(job), JOBS.wait(job)), (active, job.stopping.is_set(), finished, epochs, id)
+    poll = NEAR if isinstance(job.now, Phase) else POLL
+    return progress.state_of(job, JOBS.ahead(job), JOBS.wait(job)), (active, job.stopping.is_set(), poll, finished, epochs, id)
 
 
 def catch_up(id: str, moved: tuple[Any, ...], shown: str | None) -> list[Any]:
@@ -249,13 +252,13 @@ def catch_up(id: str, moved: tuple[Any, ...], shown: str | None) -> list[Any]:
     if job is None:
         idle = [gr.Button(interactive=False), gr.Button(visible=False), gr.Timer(active=False)]
         return [None, None, *idle, gr.Dropdown(**results.choices_of([], shown))]
-    active, stopping, *_ = moved
+    active, stopping, poll, *_ = moved
     finished = [run.name for run in job.runs if run.finished]
     return [
         progress.curves_of(job),
         progress.cards_of(job),
         gr.Button(interactive=active and not stopping),
         gr.Button(visible=bool(finished) and not active),
-        gr.Timer(active=active),
+        gr.Timer(poll, active=active),
         gr.skip() if active else gr.Dropdown(**results.choices_of(finished, shown)),
     ]
